@@ -1,0 +1,99 @@
+# Works with GNU make 3.81 and newer, under sh, dash and bash. `make` lists the targets.
+# On Windows without make: `py tools/setup_env.py`, then `.venv\Scripts\sft-helpers quickstart`.
+
+PYTHON ?= $(shell command -v python3 || command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
+TORCH ?= auto
+EXTRAS ?=
+NOTEBOOKS ?= $(sort $(wildcard notebooks/*.ipynb))
+LAB_ARGS ?=
+STORED = $(wildcard notebooks/*.ipynb notebooks/*/*.ipynb)
+
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+else
+BIN := .venv/bin
+endif
+
+SETUP = $(PYTHON) tools/setup_env.py --torch $(TORCH)
+# Tests and notebooks: one thread each (two run side by side), no hub, no network.
+QUIET = OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false MPLBACKEND=Agg
+OFFLINE = PYTHONPATH="$(CURDIR)/tools/offline"
+PYTEST = $(QUIET) $(BIN)/python -m pytest
+# How git holds a notebook: no outputs, no widget state, nothing that differs from person to person.
+STRIP = $(BIN)/python -m nbstripout --keep-id --unix-newlines --extra-keys \
+  "metadata.colab metadata.language_info.version metadata.vscode cell.metadata.colab cell.metadata.vscode cell.metadata.outputId"
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart lab test unit notebooks browser lint format strip lock town clean \
+        python install-test
+
+help: ## list the targets
+	@echo "make quickstart is where to begin. All targets:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  make \1|\2/p' Makefile | awk -F '|' '{printf "%-18s %s\n", $$1, $$2}'
+	@echo "Variables: PYTHON=python3.12  TORCH=auto|cpu|cuda|skip  EXTRAS=site,evaluation"
+
+python:
+	@command -v "$(PYTHON)" >/dev/null 2>&1 || { \
+	  echo "Stopped: no program called $(PYTHON) was found: install Python 3.11 or newer, then run the same command again." >&2; exit 1; }
+
+install: python ## make .venv and install the kit; does nothing when nothing changed
+	@$(SETUP) --extras "$(EXTRAS)"
+
+install-test: python
+	@$(SETUP) --extras "test,$(EXTRAS)" --system-packages
+
+quickstart: install ## set up, then fine-tune a first model: before and after in a minute of training
+	@$(BIN)/sft-helpers quickstart
+
+lab: install ## set up, then open the notebooks in JupyterLab
+	@root=""; if [ "$$(id -u)" = 0 ]; then root=--allow-root; fi; \
+	$(BIN)/python -m jupyter lab $$root $(LAB_ARGS) --ServerApp.root_dir="$(CURDIR)/notebooks"
+
+test: install-test lint unit notebooks browser ## everything that must hold: lint, unit tests, every notebook, browser tests
+
+unit: install-test ## unit tests, two at a time, without network
+	@$(PYTEST) -n 2 --dist worksteal -m "not browser" tests
+
+notebooks: install-test ## run every notebook, two at a time; leaves build/results.jsonl and build/timings.json
+	@if [ -z "$(NOTEBOOKS)" ]; then echo "Stopped: there is no notebook to run." >&2; exit 1; fi
+	@mkdir -p build
+	@rm -f build/results.jsonl build/timings.json build/notebooks.xml
+	@$(QUIET) $(OFFLINE) SFT_RESULTS="$(CURDIR)/build/results.jsonl" $(BIN)/python -m pytest \
+	  --nbmake --nbmake-timeout=900 -n 2 --dist worksteal --durations=0 --durations-min=1 \
+	  --junit-xml=build/notebooks.xml $(NOTEBOOKS); status=$$?; \
+	if [ -f build/notebooks.xml ]; then $(BIN)/python tools/timings.py build/notebooks.xml build/timings.json; fi; \
+	exit $$status
+
+browser: install-test ## the tests that drive JupyterLab in Chromium
+	@if $(BIN)/python tools/browser.py --install; then \
+	  $(PYTEST) -m browser tests; status=$$?; \
+	  if [ $$status = 5 ]; then echo "[browser] THERE ARE NO BROWSER TESTS."; exit 0; fi; exit $$status; \
+	elif [ "$$CI" = true ]; then exit 1; \
+	else echo "[browser] BROWSER TESTS WERE NOT RUN."; fi
+
+lint: install-test ## ruff, mypy, and whether the notebooks are stored without outputs
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m mypy
+	@if [ -n "$(STORED)" ]; then $(STRIP) --verify $(STORED) || { \
+	  echo "Stopped: the notebooks above carry outputs or personal metadata: run make format." >&2; exit 1; }; fi
+
+format: install-test ## put code and notebooks into the form in which git holds them
+	@$(BIN)/python -m ruff check --fix .
+	@$(BIN)/python -m ruff format .
+	@$(MAKE) --no-print-directory strip
+
+strip: install-test ## take outputs and personal metadata out of the notebooks
+	@if [ -n "$(STORED)" ]; then $(STRIP) $(STORED); fi
+
+lock: python ## write constraints.txt from the versions in .venv, all extras included
+	@$(SETUP) --extras test,site,evaluation
+	@$(BIN)/python tools/lock.py
+
+town: install ## write Lantern Bay's data anew and pretrain its base model (up to 20 minutes)
+	@$(BIN)/sft-helpers build-town
+
+clean: ## remove what was built and cached; keeps .venv (remove that folder by hand)
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} + 2>/dev/null || true

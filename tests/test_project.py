@@ -1,0 +1,209 @@
+"""What must hold for the repository as a whole: pins, notebooks as stored, safety, layering."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "sft_helpers"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+
+
+def committed() -> list[Path]:
+    """Files that git holds or would take."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    files = [ROOT / name for name in listing.split("\0") if name]
+    return [file for file in files if file.is_file()]
+
+
+def notebooks() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in committed():
+        if path.suffix == ".ipynb":
+            yield path.name, json.loads(path.read_text("utf-8"))
+
+
+def modules() -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path, ast.parse(path.read_text("utf-8"))
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Dotted names that a module imports at any depth, lazily too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"write the absolute import: line {node.lineno}"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+# ---------------------------------------------------------------- dependencies
+
+
+def pins() -> dict[str, Version]:
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    found = [re.fullmatch(r"(\S+)==(\S+)", line) for line in lines if not line.startswith("#")]
+    assert all(found), "constraints.txt holds nothing but NAME==VERSION"
+    return {canonicalize_name(match[1]): Version(match[2]) for match in found if match}
+
+
+def test_every_range_is_met_by_its_pin() -> None:
+    groups = [PROJECT["project"]["dependencies"], PROJECT["build-system"]["requires"]]
+    ranges = [line for group in [*groups, *EXTRAS.values()] for line in group]
+    pinned = pins()
+    for wanted in map(Requirement, ranges):
+        version = pinned.get(canonicalize_name(wanted.name))
+        assert version is not None, f"{wanted.name} has no pin: run make lock"
+        assert wanted.specifier.contains(version), f"{wanted} excludes the pin {version}"
+
+
+def test_no_pin_names_one_build() -> None:
+    assert [name for name, version in pins().items() if version.local] == []
+
+
+def test_pins_install_on_the_oldest_python() -> None:
+    """A pin that wants 3.11.5 would shut out Debian's Python 3.11.2."""
+    oldest = PROJECT["project"]["requires-python"].removeprefix(">=") + ".0"
+    pinned = pins()
+    too_new = [
+        f"{found.name} {found.version} needs Python {wanted}"
+        for found in distributions()
+        if str(pinned.get(canonicalize_name(found.name))) == found.version
+        and (wanted := found.metadata.get("Requires-Python"))
+        and not SpecifierSet(wanted).contains(oldest)
+    ]
+    assert too_new == []
+
+
+def test_conda_environment_is_the_same_as_the_package() -> None:
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["dependencies"]
+    by_conda = [entry for entry in conda if isinstance(entry, str)]
+    by_pip = next(entry["pip"] for entry in conda if isinstance(entry, dict))
+    assert by_conda == [f"python{PROJECT['project']['requires-python']}", "pip"]
+    # Everything else comes through the package, so its ranges and the pins are the only ones.
+    assert by_pip == ["-c constraints.txt", "-e ."]
+
+
+def test_repository_address_is_one_line() -> None:
+    address = PROJECT["tool"]["sft-helpers"]["repository"]
+    assert re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+(?<!/)", address)
+
+
+# ---------------------------------------------------------------- notebooks
+
+
+def test_notebooks_are_stored_without_outputs() -> None:
+    problems = []
+    for name, notebook in notebooks():
+        metadata = notebook["metadata"]
+        if "widgets" in metadata:
+            problems.append(f"{name}: widget state")
+        if "version" in metadata.get("language_info", {}):
+            problems.append(f"{name}: somebody's Python version")
+        problems += [
+            f"{name}, cell {cell['id']}: outputs or an execution count"
+            for cell in notebook["cells"]
+            if cell.get("outputs") or cell.get("execution_count") is not None
+        ]
+    assert problems == [], "run make format"
+
+
+def test_cells_have_unique_ids() -> None:
+    for name, notebook in notebooks():
+        assert (notebook["nbformat"], notebook["nbformat_minor"]) >= (4, 5), name
+        ids = [cell.get("id") for cell in notebook["cells"]]
+        assert None not in ids, name
+        assert len(set(ids)) == len(ids), f"{name}: a cell id occurs twice"
+
+
+def test_code_cells_fit_a_narrow_screen() -> None:
+    problems = []
+    for name, notebook in notebooks():
+        for cell in notebook["cells"]:
+            if cell["cell_type"] != "code":
+                continue
+            lines = "".join(cell["source"]).splitlines()
+            where = f"{name}, cell {cell['id']}"
+            problems += [f"{where}: {len(line)} columns" for line in lines if len(line) > 76]
+            filled = sum(bool(line.strip()) for line in lines)
+            if filled > 25:
+                problems.append(f"{where}: {filled} lines")
+    assert problems == []
+
+
+# ---------------------------------------------------------------- safety
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("pypi", "org"),
+        ("files", "pythonhosted", "org"),
+        ("download", "pytorch", "org"),
+        ("registry", "npmjs", "org"),
+        ("deb", "debian", "org"),
+    ],
+    ids="-".join,
+)
+def test_no_file_names_a_package_host(parts: tuple[str, ...]) -> None:
+    needle = ".".join(parts).encode()
+    assert [str(path) for path in committed() if needle in path.read_bytes()] == []
+
+
+def test_package_runs_no_foreign_code() -> None:
+    """No pickle, no remote code: a model or a data set must not be able to run anything."""
+    problems = []
+    for path, tree in modules():
+        for name in imports(tree):
+            if name.split(".")[0] in {"pickle", "cPickle", "dill", "cloudpickle", "joblib"}:
+                problems.append(f"{path.name} imports {name}")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg in {"trust_remote_code", "allow_pickle"}:
+                value = node.value
+                if not (isinstance(value, ast.Constant) and value.value is False):
+                    problems.append(f"{path.name}:{value.lineno} sets {node.arg}")
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {
+                "torch.load",
+                "eval",
+                "exec",
+            }:
+                problems.append(f"{path.name}:{node.lineno} calls {ast.unparse(node.func)}")
+    assert problems == []
+
+
+# ---------------------------------------------------------------- layering
+
+# The top of the house: it may know everything below.
+TOP = {"cli.py", "notebook.py"}
+
+
+def test_imports_point_downward() -> None:
+    """The core knows neither display nor exercises; display does not know exercises."""
+    problems = []
+    for path, tree in modules():
+        inside = path.relative_to(PACKAGE).parts
+        if inside[0] == "exercises" or inside[0] in TOP:
+            continue
+        above = {"exercises"} if inside[0] == "display" else {"display", "exercises"}
+        for name in imports(tree):
+            layer = name.split(".")[1:2]
+            if name.startswith("sft_helpers.") and set(layer) & above:
+                problems.append(f"{'/'.join(inside)} imports {name}")
+    assert problems == []

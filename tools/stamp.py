@@ -1,0 +1,93 @@
+"""Stamp measured minutes and badges into the notebooks and the README.
+
+    python tools/stamp.py           write them, from build/timings.json
+    python tools/stamp.py --check   exit 1 when a notebook or the README lacks its stamp
+
+A notebook carries its stamp in the cell with the id `badge`; the README between the comments
+`course:start` and `course:end`. Minutes are rounded up to halves, so that a stamp changes only
+when the work does; the Colab address comes from `[tool.sft-helpers]` in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TIMINGS = ROOT / "build" / "timings.json"
+START, END = "<!-- course:start -->", "<!-- course:end -->"
+
+
+def minutes(seconds: float) -> str:
+    """Seconds as minutes, rounded up to the next half."""
+    halves = max(1, math.ceil(seconds / 30))
+    return f"{halves / 2:g}"
+
+
+def stamp_of(path: Path, seconds: float, repository: str) -> str:
+    """The text of a notebook's badge cell."""
+    owner_and_name = repository.rstrip("/").split("/", 3)[3]
+    address = f"https://colab.research.google.com/github/{owner_and_name}/blob/main/{path}"
+    return (
+        f"*Runs in {minutes(seconds)} min on two CPU cores (measured).* "
+        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({address})"
+    )
+
+
+def course_rows(notebooks: list[Path], timings: dict[str, float]) -> str:
+    """The README's table of the course: notebook, promise, minutes."""
+    lines = ["| notebook | what you get | minutes |", "|---|---|---|"]
+    for path in notebooks:
+        cells = json.loads(path.read_text("utf-8"))["cells"]
+        title = "".join(cells[0]["source"])
+        name = re.search(r"^# +(?:\d+ · )?(.+)$", title, re.M)
+        promise = re.search(r"^\*\*(.+?)\*\*$", title, re.M)
+        if name is None or promise is None:
+            raise SystemExit(f"{path}: the first cell needs a `# title` and a **bold promise**")
+        relative = path.relative_to(ROOT).as_posix()
+        lines.append(
+            f"| [{path.stem[:2]} · {name[1]}]({relative}) | {promise[1]} "
+            f"| {minutes(timings[path.stem])} |"
+        )
+    return "\n".join(lines)
+
+
+def stamp(check: bool = False) -> list[str]:
+    """Write all stamps; with `check` only say what is missing."""
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    repository = project["tool"]["sft-helpers"]["repository"]
+    readme = ROOT / "README.md"
+    if check:
+        missing = [
+            str(path.relative_to(ROOT))
+            for path in notebooks
+            if "(measured)" not in path.read_text("utf-8")
+        ]
+        text = readme.read_text("utf-8")
+        return missing + [f"README.md: {p.name}" for p in notebooks if p.name not in text]
+    if not TIMINGS.exists():
+        raise SystemExit("build/timings.json is not there: run `make notebooks` first")
+    timings: dict[str, float] = json.loads(TIMINGS.read_text("utf-8"))
+    for path in notebooks:
+        notebook = json.loads(path.read_text("utf-8"))
+        [badge] = [cell for cell in notebook["cells"] if cell.get("id") == "badge"]
+        badge["source"] = [stamp_of(path.relative_to(ROOT), timings[path.stem], repository)]
+        text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+        path.write_text(text, "utf-8", newline="\n")
+    text = readme.read_text("utf-8")
+    before, rest = text.split(START)
+    after = rest.split(END)[1]
+    table = course_rows(notebooks, timings)
+    readme.write_text(f"{before}{START}\n{table}\n{END}{after}", "utf-8", newline="\n")
+    return []
+
+
+if __name__ == "__main__":
+    problems = stamp(check="--check" in sys.argv[1:])
+    if problems:
+        raise SystemExit("not stamped (run `make notebooks stamp`): " + ", ".join(problems))
