@@ -1,0 +1,289 @@
+"""Recipes as plain data, and the record of a training run.
+
+A recipe is what a learner would type: the arguments of `SFTConfig`, `LoraConfig` and
+`BitsAndBytesConfig`, each with a reason. Training itself is TRL's `SFTTrainer`, called in the open.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from transformers.trainer_callback import (
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+)
+
+from sft_helpers.errors import SFTHelpersError
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import BitsAndBytesConfig, TrainingArguments
+    from trl import SFTConfig, SFTTrainer
+
+    from sft_helpers.profiles import Profile
+
+METHODS = ("full", "lora", "qlora")
+
+_TINY_RATES = {
+    "full": (
+        5e-4,
+        "found by a sweep on Lantern Bay; a model of a million weights takes large steps",
+    ),
+    "lora": (
+        4e-3,
+        "found by a sweep on Lantern Bay; an adapter wants a larger rate than all weights",
+    ),
+    "qlora": (4e-3, "the same as for LoRA: only the frozen weights are stored differently"),
+}
+_RATES = {
+    "full": (2e-5, "TRL's default and its advice for full fine-tuning"),
+    "lora": (2e-4, "about ten times the rate of full fine-tuning (TRL's PEFT guide)"),
+    "qlora": (2e-4, "the rate of the QLoRA paper for 7B and 13B (arXiv 2305.14314)"),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run, as plain data.
+
+    Attributes:
+        model: what `SFTTrainer(model=...)` takes: a folder or a hub id.
+        method: "full", "lora" or "qlora".
+        sft: keyword arguments of `trl.SFTConfig`, without `output_dir`.
+        lora: keyword arguments of `peft.LoraConfig`; None for full fine-tuning.
+        quantization: keyword arguments of `transformers.BitsAndBytesConfig`; None unless QLoRA.
+        why: argument name to a sentence saying why it has its value.
+    """
+
+    model: str
+    method: str
+    sft: dict[str, Any]
+    lora: dict[str, Any] | None = None
+    quantization: dict[str, Any] | None = None
+    why: dict[str, str] = field(default_factory=dict)
+
+    def sft_config(self, output_dir: str, **changes: Any) -> SFTConfig:
+        """The recipe's `SFTConfig`; `changes` replace single arguments."""
+        from trl import SFTConfig
+
+        return SFTConfig(output_dir=output_dir, **(self.sft | changes))
+
+    def lora_config(self) -> LoraConfig | None:
+        """The recipe's `LoraConfig`, or None for full fine-tuning."""
+        from peft import LoraConfig
+
+        return LoraConfig(**self.lora) if self.lora is not None else None
+
+    def quantization_config(self) -> BitsAndBytesConfig | None:
+        """The recipe's `BitsAndBytesConfig`, or None when weights are not quantized."""
+        from transformers import BitsAndBytesConfig
+
+        return BitsAndBytesConfig(**self.quantization) if self.quantization is not None else None
+
+    def code(self) -> str:
+        """The recipe as the code that a learner would write, ready to paste and run."""
+        imports = ["from trl import SFTConfig, SFTTrainer"]
+        blocks = [_call("args", "SFTConfig", {"output_dir": "out", **self.sft}, self.why)]
+        extra = ""
+        if self.lora is not None:
+            imports.append("from peft import LoraConfig")
+            blocks.append(_call("adapter", "LoraConfig", self.lora, self.why))
+            extra += "    peft_config=adapter,\n"
+        if self.quantization is not None:
+            imports.append("from transformers import BitsAndBytesConfig")
+            blocks.append(_call("four_bit", "BitsAndBytesConfig", self.quantization, self.why))
+            extra += "    quantization_config=four_bit,\n"
+        blocks.append(
+            f"trainer = SFTTrainer(\n    model={self.model!r},\n    args=args,\n"
+            f"    train_dataset=train_dataset,\n{extra})\ntrainer.train()"
+        )
+        return "\n".join(sorted(imports)) + "\n\n" + "\n".join(blocks) + "\n"
+
+
+def _call(target: str, name: str, arguments: dict[str, Any], why: dict[str, str]) -> str:
+    lines = [
+        f"    {key}={value!r}," + (f"  # {why[key]}" if key in why else "")
+        for key, value in arguments.items()
+    ]
+    return "\n".join([f"{target} = {name}(", *lines, ")"])
+
+
+def recipe(profile: Profile, method: str | None = None, model: str | None = None) -> Recipe:
+    """A recipe that fits the machine.
+
+    Args:
+        profile: what `sft_helpers.profiles.profile()` found.
+        method: "full", "lora" or "qlora"; None takes the profile's own.
+        model: "tiny", "smollm2", a hub id or a folder; None takes the profile's own.
+
+    Raises:
+        SFTHelpersError: unknown method.
+    """
+    from sft_helpers.models import resolve
+
+    plan = profile.for_model(model) if model else profile
+    chosen = str(plan.model.value)
+    method = method or str(plan.method.value)
+    if method not in METHODS:
+        raise SFTHelpersError(
+            f"unknown method {method!r}", hint=f"choose one of {', '.join(METHODS)}"
+        )
+    tiny = chosen == "tiny"
+    rate, rate_why = (_TINY_RATES if tiny else _RATES)[method]
+    sft: dict[str, Any] = {
+        "num_train_epochs": 3 if tiny else 2,
+        "learning_rate": rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.1,
+        "assistant_only_loss": True,
+        "logging_steps": 5,
+        "save_strategy": "no",
+        "seed": 0,
+        **plan.sft_arguments(),
+    }
+    why = {
+        "learning_rate": rate_why,
+        "warmup_steps": "below 1 it is a share of all steps",
+        "assistant_only_loss": "without it TRL trains on the question too",
+        **plan.sft_reasons(),
+    }
+    if not tiny:
+        loading = plan.load_arguments()
+        if method == "full":
+            loading["dtype"] = "float32"
+        sft["model_init_kwargs"] = loading
+        why["model_init_kwargs"] = (
+            "weights that train must be fp32, or small updates vanish"
+            if method == "full"
+            else plan.weights.why
+        )
+    lora = None
+    if method != "full":
+        lora = {
+            "r": 16,
+            "lora_alpha": 32,
+            "target_modules": "all-linear",
+            "task_type": "CAUSAL_LM",
+        }
+        why |= {
+            "lora_alpha": "the update is scaled by lora_alpha / r = 2",
+            "target_modules": "the default adapts two projections per layer only",
+        }
+    quantization = None
+    if method == "qlora":
+        quantization = {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_use_double_quant": True,
+            "bnb_4bit_compute_dtype": "float32" if tiny else str(plan.weights.value),
+        }
+    return Recipe(resolve(chosen), method, sft, lora, quantization, why)
+
+
+class RunHistory(TrainerCallback):
+    """The record of a training run, kept as plain lists while it runs.
+
+    Attributes:
+        steps, loss, learning_rate: one entry per logged training step.
+        eval_steps, eval_loss: one entry per evaluation on held-out rows.
+        step, total_steps: optimizer steps done and planned.
+        tokens: tokens seen, padding not counted.
+        seconds: time since training began.
+        listeners: functions that are called with this record after each change.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.loss: list[float] = []
+        self.learning_rate: list[float] = []
+        self.eval_steps: list[int] = []
+        self.eval_loss: list[float] = []
+        self.step = 0
+        self.total_steps = 0
+        self.tokens = 0.0
+        self.seconds = 0.0
+        self.finished = False
+        self.listeners: list[Callable[[RunHistory], None]] = []
+        self._start: float | None = None
+        self._first_step = 0
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Throughput so far in tokens per second, padding not counted; None before it is known."""
+        return self.tokens / self.seconds if self.tokens and self.seconds else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time that the remaining steps will take at the pace so far; None before it is known."""
+        done = self.step - self._first_step
+        if done <= 0 or not self.total_steps:
+            return None
+        return self.seconds / done * (self.total_steps - self.step)
+
+    def _changed(self) -> None:
+        if self._start is not None:
+            self.seconds = time.monotonic() - self._start
+        for listener in self.listeners:
+            listener(self)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Start the clock; a resumed run counts only the steps that it does itself."""
+        self._start = time.monotonic()
+        self._first_step = self.step = state.global_step
+        self.total_steps = state.max_steps
+        self.finished = False
+        self._changed()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Count a finished optimizer step."""
+        self.step = state.global_step
+        self._changed()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Keep what the trainer logs."""
+        logs = logs or {}
+        if "loss" in logs:
+            self.steps.append(state.global_step)
+            self.loss.append(float(logs["loss"]))
+            self.learning_rate.append(float(logs.get("learning_rate", 0.0)))
+        if "eval_loss" in logs:
+            self.eval_steps.append(state.global_step)
+            self.eval_loss.append(float(logs["eval_loss"]))
+        if "num_tokens" in logs:
+            self.tokens = float(logs["num_tokens"])
+        self._changed()
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Mark the run as finished."""
+        self.finished = True
+        self._changed()
+
+
+def record(trainer: SFTTrainer) -> RunHistory:
+    """Attach a `RunHistory` to a trainer, in place of transformers' own progress output."""
+    from transformers.utils.notebook import NotebookProgressCallback
+
+    for printer in (PrinterCallback, ProgressCallback, NotebookProgressCallback):
+        trainer.remove_callback(printer)
+    history = RunHistory()
+    trainer.add_callback(history)
+    return history
