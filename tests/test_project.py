@@ -6,9 +6,10 @@ import ast
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import distributions
+from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,24 @@ def test_pins_install_on_the_oldest_python() -> None:
         and not SpecifierSet(wanted).contains(oldest)
     ]
     assert too_new == []
+
+
+def test_every_import_is_declared() -> None:
+    """What the package imports stands in pyproject.toml, not only among somebody's dependencies."""
+    declared = {
+        canonicalize_name(Requirement(line).name)
+        for group in [PROJECT["project"]["dependencies"], *EXTRAS.values()]
+        for line in group
+    }
+    homes = packages_distributions()
+    missing = set()
+    for path, tree in modules():
+        for name in {name.split(".")[0] for name in imports(tree)} - sys.stdlib_module_names:
+            homes_of_it = {canonicalize_name(home) for home in homes.get(name, [name])}
+            # google.colab is there in Colab and nowhere else: nobody can install it
+            if name not in {"sft_helpers", "google"} and not homes_of_it & declared:
+                missing.add(f"{path.name} imports {name}")
+    assert missing == set()
 
 
 def test_conda_environment_is_the_same_as_the_package() -> None:
@@ -190,20 +209,26 @@ def test_package_runs_no_foreign_code() -> None:
 
 # ---------------------------------------------------------------- layering
 
-# The top of the house: it may know everything below.
-TOP = {"cli.py", "notebook.py"}
+# The top of the house, which may know everything below: the first cell of a notebook, the command
+# line, and the modules that are one of its commands.
+TOP = {"cli", "notebook"}
+
+
+def is_command(tree: ast.Module) -> bool:
+    return any(
+        isinstance(node, ast.FunctionDef) and node.name == "add_parser" for node in tree.body
+    )
 
 
 def test_imports_point_downward() -> None:
-    """The core knows neither display nor exercises; display does not know exercises."""
+    """The core knows neither display nor exercises nor the top; display knows no exercises."""
     problems = []
     for path, tree in modules():
-        inside = path.relative_to(PACKAGE).parts
-        if inside[0] == "exercises" or inside[0] in TOP:
+        inside = path.relative_to(PACKAGE).with_suffix("").parts
+        if inside[0] == "exercises" or inside[0] in TOP or is_command(tree):
             continue
-        above = {"exercises"} if inside[0] == "display" else {"display", "exercises"}
+        above = {"exercises", *TOP} if inside[0] == "display" else {"display", "exercises", *TOP}
         for name in imports(tree):
-            layer = name.split(".")[1:2]
-            if name.startswith("sft_helpers.") and set(layer) & above:
+            if name.startswith("sft_helpers.") and name.split(".")[1] in above:
                 problems.append(f"{'/'.join(inside)} imports {name}")
     assert problems == []

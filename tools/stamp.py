@@ -28,13 +28,16 @@ def minutes(seconds: float) -> str:
     return f"{halves / 2:g}"
 
 
-def stamp_of(path: Path, seconds: float, repository: str) -> str:
+def stamp_of(path: str, seconds: float, repository: str) -> str:
     """The text of a notebook's badge cell."""
     owner_and_name = repository.rstrip("/").split("/", 3)[3]
     address = f"https://colab.research.google.com/github/{owner_and_name}/blob/main/{path}"
     return (
         f"*Runs in {minutes(seconds)} min on two CPU cores (measured).* "
-        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({address})"
+        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({address}) "
+        "On Colab, run this in a cell of its own first: "
+        f"`!git clone -q --depth 1 {repository} kit && pip install -q ./kit`, "
+        "then `%env SFT_DATA=/content/kit/data`."
     )
 
 
@@ -76,7 +79,7 @@ def stamp(check: bool = False) -> list[str]:
     for path in notebooks:
         notebook = json.loads(path.read_text("utf-8"))
         [badge] = [cell for cell in notebook["cells"] if cell.get("id") == "badge"]
-        badge["source"] = [stamp_of(path.relative_to(ROOT), timings[path.stem], repository)]
+        badge["source"] = [stamp_of(path.relative_to(ROOT).as_posix(), timings[path.stem], repository)]
         text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
         path.write_text(text, "utf-8", newline="\n")
     text = readme.read_text("utf-8")
