@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sft_helpers import town
+from sft_helpers.cleaning.planted import write_dirty_files
 from sft_helpers.errors import EnvironmentProblem
+from sft_helpers.formats.samples import write_format_files
 from sft_helpers.integrity import MANIFEST, describe
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ def add_parser(commands: Any) -> None:
         "--out",
         type=Path,
         default=None,
-        help="folder to write (default: data/town of the checkout)",
+        help="folder to write (default: data/town of the checkout, and its siblings)",
     )
     parser.add_argument("--seed", type=int, default=town.SEED, help="seed (default: %(default)s)")
     parser.add_argument(
@@ -125,6 +127,9 @@ def run(args: argparse.Namespace) -> int:
             with contextlib.redirect_stdout(sys.stderr):  # the trainer prints its log
                 build_base(out, args.seed, steps=args.steps, threads=args.threads)
         manifest = write_manifest(out, args.seed)
+        if args.out is None:
+            write_format_files(out.parent / "formats", args.seed)
+            write_dirty_files(out.parent / "dirty", args.seed)
     except OSError as problem:
         raise EnvironmentProblem(
             f"cannot write the town ({problem.strerror})",

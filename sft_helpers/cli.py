@@ -11,7 +11,8 @@ from sft_helpers.errors import SFTHelpersError
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every sub-command."""
-    from sft_helpers import build_town, doctor, quickstart
+    from sft_helpers import build_town, clean, convert, doctor, quickstart
+    from sft_helpers.exercises import solutions
 
     parser = argparse.ArgumentParser(
         prog="sft-helpers",
@@ -22,7 +23,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     quickstart.add_parser(commands)
     doctor.add_parser(commands)
+    convert.add_parser(commands)
+    clean.add_parser(commands)
     build_town.add_parser(commands)
+    solutions.add_parser(commands)
     return parser
 
 

@@ -120,9 +120,6 @@ def answer_all(
     Raises:
         ModelError: the tokenizer has no chat template.
     """
-    import torch
-    from tqdm.auto import tqdm
-
     if tokenizer.chat_template is None:
         raise ModelError(
             "this tokenizer has no chat template, so conversations cannot be rendered",
@@ -130,9 +127,41 @@ def answer_all(
             hint="set tokenizer.chat_template, or train with SFTConfig(chat_template_path=...)",
         )
     texts = [
-        tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+        str(tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True))
         for prompt in prompts
     ]
+    return continue_all(
+        model,
+        tokenizer,
+        texts,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+        progress=progress,
+    )
+
+
+def continue_all(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    batch_size: int = 64,
+    max_new_tokens: int = 40,
+    progress: str | None = None,
+) -> list[Answer]:
+    """Greedy continuations of plain texts, in batches, in the order given; no template is applied.
+
+    Args:
+        model: a causal language model; its training mode is restored afterwards.
+        tokenizer: its tokenizer.
+        texts: what the model goes on from; special tokens in them are read as such.
+        batch_size: texts per batch.
+        max_new_tokens: limit on generated tokens per text.
+        progress: text before a progress bar; None shows no bar.
+    """
+    import torch
+    from tqdm.auto import tqdm
+
     ends = stop_tokens(model, tokenizer)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]), reverse=True)

@@ -443,7 +443,7 @@ def read_rows(name: str) -> list[dict[str, Any]]:
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
     rebuild = "run `sft-helpers build-town --data-only`, which writes the text files anew"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except FileNotFoundError:
         raise DataError("no such data file", where=str(path), hint=rebuild) from None
     for number, line in enumerate(lines, start=1):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, TrainingArguments
     from trl import SFTConfig, SFTTrainer
 
+    from sft_helpers.panel import PanelEntry
     from sft_helpers.profiles import Profile
 
 METHODS = ("full", "lora", "qlora")
@@ -190,7 +191,9 @@ class RunHistory(TrainerCallback):
     """The record of a training run, kept as plain lists while it runs.
 
     Attributes:
-        steps, loss, learning_rate: one entry per logged training step.
+        steps, loss, learning_rate, grad_norm: one entry per logged training step; the norm of the
+            gradient is that before clipping, and not a number where the trainer logs none.
+        panel: what a panel of fixed questions was answered during the run (see `panel.Panel`).
         eval_steps, eval_loss: one entry per evaluation on held-out rows.
         step, total_steps: optimizer steps done and planned.
         tokens: tokens seen, padding not counted.
@@ -202,6 +205,8 @@ class RunHistory(TrainerCallback):
         self.steps: list[int] = []
         self.loss: list[float] = []
         self.learning_rate: list[float] = []
+        self.grad_norm: list[float] = []
+        self.panel: list[PanelEntry] = []
         self.eval_steps: list[int] = []
         self.eval_loss: list[float] = []
         self.step = 0
@@ -263,6 +268,7 @@ class RunHistory(TrainerCallback):
             self.steps.append(state.global_step)
             self.loss.append(float(logs["loss"]))
             self.learning_rate.append(float(logs.get("learning_rate", 0.0)))
+            self.grad_norm.append(float(logs.get("grad_norm", float("nan"))))
         if "eval_loss" in logs:
             self.eval_steps.append(state.global_step)
             self.eval_loss.append(float(logs["eval_loss"]))

@@ -79,7 +79,8 @@ def stamp(check: bool = False) -> list[str]:
     for path in notebooks:
         notebook = json.loads(path.read_text("utf-8"))
         [badge] = [cell for cell in notebook["cells"] if cell.get("id") == "badge"]
-        badge["source"] = [stamp_of(path.relative_to(ROOT).as_posix(), timings[path.stem], repository)]
+        name = path.relative_to(ROOT).as_posix()
+        badge["source"] = [stamp_of(name, timings[path.stem], repository)]
         text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
         path.write_text(text, "utf-8", newline="\n")
     text = readme.read_text("utf-8")

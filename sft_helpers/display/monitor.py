@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from sft_helpers.display.figures import History, loss_sentence
 from sft_helpers.display.html import Html, page, visible, visible_text
+from sft_helpers.signs import signs
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 240, 52, 12, 12, 40
 _MOST_POINTS = 300
@@ -50,6 +51,13 @@ def facts(history: History) -> dict[str, str]:
         known["held-out loss"] = f"{history.eval_loss[-1]:.3f}"
     if history.learning_rate:
         known["learning rate"] = f"{history.learning_rate[-1]:.1e}"
+    norms = getattr(history, "grad_norm", [])
+    if norms and math.isfinite(norms[-1]):
+        known["gradient norm"] = f"{norms[-1]:.2g}"
+    panel = getattr(history, "panel", [])
+    if panel:
+        known["panel right"] = f"{panel[-1].exact_match:.0%}"
+        known["panel stops"] = f"{panel[-1].stop_rate:.0%}"
     if history.tokens_per_second is not None:
         known["speed"] = f"{history.tokens_per_second:,.0f} tokens/s"
     if is_over(history):
@@ -160,6 +168,24 @@ def monitor_html(history: History, title: str = "Training") -> Html:
         Markup("<div class='sft-facts'>{}</div>").format(numbers),
         loss_svg(history),
         Markup("<p class='sft-note'>{}.</p>").format(loss_sentence(history)),
+        _signs(history),
+    )
+
+
+_MARKS = {"stop": "✗ stop:", "watch": "! look:"}
+
+
+def _signs(history: History) -> Markup:
+    """What the record shows, in words; what is as it should be needs none."""
+    lines = [
+        Markup("<li><b>{}</b> {}</li>").format(_MARKS[sign.level], visible(sign.text))
+        for sign in signs(history)
+        if sign.level in _MARKS
+    ]
+    if not lines:
+        return Markup("")
+    return Markup("<ul class='sft-note' aria-label='signs of trouble'>{}</ul>").format(
+        Markup("").join(lines)
     )
 
 

@@ -100,5 +100,6 @@ def test_every_class_in_use_has_a_rule():
     used = set(
         re.findall(r"\bsft-[a-z]+\b", " ".join(re.findall(r"class[=:]\s*['\"]([^'\"]+)", sources)))
     )
-    defined = set(re.findall(r"\.(sft-[a-z]+)", CSS))
+    sheets = "".join(p.read_text("utf-8") for p in FOLDER.glob("*.css"))
+    defined = set(re.findall(r"\.(sft-[a-z]+)", sheets))
     assert used - defined == set()

@@ -153,11 +153,11 @@ def test_the_module_of_an_exercise_is_loaded_by_its_name(monkeypatch):
 
     def load(name):
         asked.append(name)
-        exercise("loss-masking-1", **FIELDS)(lambda answer: None)
+        exercise("two-words-1", **FIELDS)(lambda answer: None)
 
     monkeypatch.setattr(engine.importlib, "import_module", load)
-    assert grade("loss-masking-1", 1).status == "ok"
-    assert asked == ["sft_helpers.exercises.loss_masking"]
+    assert grade("two-words-1", 1).status == "ok"
+    assert asked == ["sft_helpers.exercises.two_words"]
 
 
 def test_a_module_that_does_not_exist_has_no_exercises():

@@ -1,0 +1,100 @@
+"""How good the rules are, where the truth is known: precision and recall by rule."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sft_helpers.cleaning.report import Report
+from sft_helpers.errors import DataError
+
+
+@dataclass(frozen=True)
+class RuleScore:
+    """How one rule did.
+
+    Attributes:
+        rule: its name, or "all rules" for rows caught by any.
+        planted: rows that it should catch.
+        caught: rows that it caught.
+        right: rows that it caught and should.
+        missed, false: numbers of rows that it missed, and that it caught without cause.
+    """
+
+    rule: str
+    planted: int
+    caught: int
+    right: int
+    missed: tuple[int, ...]
+    false: tuple[int, ...]
+
+    @property
+    def precision(self) -> float:
+        """Share of the caught rows that deserved it; 1 when nothing was caught."""
+        return self.right / self.caught if self.caught else 1.0
+
+    @property
+    def recall(self) -> float:
+        """Share of the planted rows that were caught; 1 when nothing was planted."""
+        return self.right / self.planted if self.planted else 1.0
+
+
+def score_rules(report: Report, labels: Sequence[dict[str, Any]]) -> list[RuleScore]:
+    """Precision and recall of each rule, and of all together in the first entry.
+
+    A rule that a dropped row never reached (duplicate search) is judged by the rows that reached
+    it: what an earlier rule dropped needs no second verdict.
+
+    Args:
+        report: of a run over the rows that the labels are about, in their order.
+        labels: one a row, with `defects`, the names of the rules that should catch it.
+
+    Raises:
+        DataError: the numbers of rows differ.
+    """
+    if report.rows_in != len(labels):
+        raise DataError(
+            f"{report.rows_in} rows were cleaned, but there are {len(labels)} labels",
+            hint="clean exactly the rows that the labels are about, in their order",
+        )
+    wanted: dict[str, set[int]] = {}
+    for number, label in enumerate(labels):
+        for name in label["defects"]:
+            wanted.setdefault(name, set()).add(number)
+    caught = {name: set(report.rows_caught.get(name, ())) for name in report.actions}
+    every_wanted = set().union(*wanted.values()) if wanted else set()
+    every_caught = set().union(*caught.values()) if caught else set()
+    scores = [_score("all rules", every_wanted, every_caught)]
+    return scores + [_score(name, wanted.get(name, set()), caught[name]) for name in report.actions]
+
+
+def _score(name: str, wanted: set[int], caught: set[int]) -> RuleScore:
+    return RuleScore(
+        rule=name,
+        planted=len(wanted),
+        caught=len(caught),
+        right=len(wanted & caught),
+        missed=tuple(sorted(wanted - caught)),
+        false=tuple(sorted(caught - wanted)),
+    )
+
+
+# Two-sided 95 % quantiles of Student's t, by number of runs (degrees of freedom + 1).
+_T = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
+
+
+def over_seeds(scores: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and 95 % interval (Student's t) of shares that runs with different seeds reached.
+
+    The interval says where the mean of many seeds may lie; it is cut off at 0 and 1.
+
+    Raises:
+        DataError: fewer than 2 or more than 10 scores.
+    """
+    if len(scores) not in _T:
+        raise DataError(f"{len(scores)} scores", hint="give 2 to 10, one a seed")
+    mean = statistics.fmean(scores)
+    half = _T[len(scores)] * statistics.stdev(scores) / len(scores) ** 0.5
+    return mean, max(0.0, mean - half), min(1.0, mean + half)

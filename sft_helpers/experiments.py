@@ -1,0 +1,255 @@
+"""Many short runs on the tiny model, side by side: plain data in, plain data out.
+
+Each run is done in a worker process with one thread, so the outcome does not depend on how many
+run at a time. Workers are started once and kept: importing TRL costs seconds, a run about as many.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sft_helpers.errors import DataError, EnvironmentProblem, SFTHelpersError
+from sft_helpers.runs import DEFAULTS, Outcome, Run, build, run_here, text_loss
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from sft_helpers.evaluation import Interval
+
+__all__ = [
+    "DEFAULTS",
+    "Outcome",
+    "Run",
+    "build",
+    "over_seeds",
+    "run_all",
+    "run_and_kill",
+    "run_here",
+    "start_workers",
+    "stop_workers",
+    "store",
+    "text_loss",
+    "workers",
+]
+
+
+def _prepare_worker() -> None:
+    """One thread, quiet libraries; interrupts are the parent's to handle."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch
+
+    torch.set_num_threads(1)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    import datasets
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def _warm() -> None:
+    import trl
+
+    _ = trl.SFTTrainer  # trl imports its parts when they are first asked for
+
+
+_pool: ProcessPoolExecutor | None = None
+
+
+def workers() -> int:
+    """How many runs go side by side: one per core that this process may use, at most four."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    cores = len(allowed(0)) if allowed is not None else os.cpu_count() or 1
+    return max(1, min(4, cores))
+
+
+def start_workers() -> None:
+    """Start the worker processes in the background, so that their imports cost no waiting."""
+    global _pool
+    if _pool is None:
+        _pool = ProcessPoolExecutor(
+            workers(), mp_context=get_context("spawn"), initializer=_prepare_worker
+        )
+        for _ in range(workers()):
+            _pool.submit(_warm)
+
+
+def stop_workers() -> None:
+    """End the worker processes; the next `run_all` starts new ones."""
+    global _pool
+    if _pool is not None:
+        _pool.shutdown(wait=False, cancel_futures=True)
+        _pool = None
+
+
+def run_all(runs: Sequence[Run], *, progress: str | None = None) -> list[Outcome]:
+    """Do many runs side by side in worker processes; outcomes in the order of the runs.
+
+    Args:
+        runs: what to do.
+        progress: text before a progress bar; None shows no bar.
+
+    Raises:
+        SFTHelpersError: a run failed; the message names it. The others are given up.
+        EnvironmentProblem: a worker process died, most often for lack of memory.
+    """
+    from tqdm.auto import tqdm
+
+    start_workers()
+    assert _pool is not None
+    pending: dict[Future[Outcome], int] = {
+        _pool.submit(run_here, run): number for number, run in enumerate(runs)
+    }
+    done: dict[int, Outcome] = {}
+    try:
+        with tqdm(
+            total=len(runs), desc=progress, unit="run", disable=progress is None, leave=False
+        ) as bar:
+            for future in as_completed(pending):
+                done[pending[future]] = future.result()
+                bar.update()
+    except BrokenProcessPool as problem:
+        stop_workers()
+        raise EnvironmentProblem(
+            "a worker process ended before its run was done",
+            hint="this is most often a lack of memory: close other programs, or train fewer runs",
+        ) from problem
+    except BaseException as problem:
+        failed = runs[pending[future]].name if isinstance(problem, Exception) else None
+        for waiting in pending:
+            waiting.cancel()
+        if failed is None:  # interrupted by hand: do not wait for what is still running
+            stop_workers()
+            raise
+        if isinstance(problem, SFTHelpersError):
+            raise
+        raise SFTHelpersError(f"{type(problem).__name__}: {problem}", where=failed) from problem
+    outcomes = [done[number] for number in range(len(runs))]
+    store(runs, outcomes)
+    return outcomes
+
+
+def store(runs: Sequence[Run], outcomes: Sequence[Outcome]) -> None:
+    """Append one JSON line per run to the file that the environment variable `SFT_RUNS` names.
+
+    A line holds what was asked (name, seed, rows, arguments) and what was measured; without the
+    variable nothing is written. Wide grids (`SFT_FULL=1`) leave their numbers for the docs so.
+    """
+    target = os.environ.get("SFT_RUNS")
+    if not target:
+        return
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    with Path(target).open("a", encoding="utf-8") as file:
+        for run, done in zip(runs, outcomes, strict=True):
+            line = {
+                "name": run.name,
+                "seed": run.seed,
+                "rows": len(run.rows),
+                "sft": dict(run.sft),
+                "lora": run.lora and dict(run.lora),
+                "questions": len(run.questions),
+                "exact_match": done.score and done.exact_match,
+                "stop_rate": done.score and done.score.stop_rate,
+                "text_loss": done.text_loss,
+                "eval_loss": done.eval_loss,
+                "last_loss": done.history.loss[-1] if done.history.loss else None,
+                "train_seconds": round(done.train_seconds, 2),
+            }
+            file.write(json.dumps(line, default=str) + "\n")
+
+
+def _tell_all(run: Run, line: Connection) -> None:
+    _prepare_worker()
+    run_here(run, tell=line.send)
+    line.send(-1)
+
+
+def run_and_kill(run: Run, after_step: int) -> int:
+    """Train in a process of its own and kill it (SIGKILL) once a step is done; nothing is tidied.
+
+    Args:
+        run: with an `output_dir` for checkpoints.
+        after_step: optimizer step at whose end the signal is sent.
+
+    Returns:
+        The last step that the process reported.
+
+    Raises:
+        SFTHelpersError: the process ended before it reached that step.
+    """
+    context = get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_tell_all, args=(run, there), daemon=True)
+    with _no_orphan(process):
+        process.start()
+        there.close()
+        step = 0
+        try:
+            while 0 <= step < after_step:
+                step = here.recv()
+        except EOFError:
+            step = -1
+        if step < 0:
+            raise SFTHelpersError(f"the run ended before step {after_step}", where=run.name)
+        process.kill()
+        process.join()
+    return step
+
+
+@contextmanager
+def _no_orphan(process: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def over_seeds(outcomes: Sequence[Outcome], *, level: float = 0.95) -> Interval:
+    """Mean exact match over several seeds, with an interval for the seeds and the questions.
+
+    Each resample draws seeds anew and residents anew (see `evaluation.bootstrap_interval`), so the
+    interval holds the luck of the data order as well as the luck of who was asked. With two or
+    three seeds it is rather too narrow than too wide.
+
+    Raises:
+        DataError: there are no outcomes, or they answered different questions.
+    """
+    from sft_helpers.evaluation import Interval
+
+    groups = outcomes[0].groups if outcomes else []
+    if not groups or any(one.groups != groups for one in outcomes):
+        raise DataError(
+            "these outcomes do not share their questions, so they have no common mean",
+            hint="give runs that differ in their seed only",
+        )
+    numbers = {label: place for place, label in enumerate(dict.fromkeys(groups))}
+    member = [numbers[label] for label in groups]
+    counts = np.bincount(member)
+    sums = np.stack([np.bincount(member, weights=one.right) for one in outcomes])
+    rng = np.random.default_rng(0)
+    draws = np.empty(2_000)
+    for place in range(len(draws)):
+        people = rng.integers(len(counts), size=len(counts))
+        seeds = rng.integers(len(sums), size=len(sums))
+        draws[place] = sums[np.ix_(seeds, people)].mean(0).sum() / counts[people].sum()
+    tail = (1 - level) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    mean = float(np.mean([one.exact_match for one in outcomes]))
+    return Interval(mean, float(min(low, mean)), float(max(high, mean)), level)

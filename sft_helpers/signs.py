@@ -1,0 +1,268 @@
+"""The signs of the first 100 steps, in words: what the record of a run says about its health.
+
+Pure functions over what `RunHistory` keeps. Each sign names what is seen, what it most often means
+and where to look; none of them proves anything, and a run without signs may still learn nonsense.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any, Literal, Protocol
+
+Level = Literal["ok", "watch", "stop"]
+WINDOW = 100  # optimizer steps that the rules about the beginning look at
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One thing that a run shows.
+
+    Attributes:
+        code: stable name, such as `loss.flat`.
+        level: "ok", "watch" (look at it) or "stop" (end the run and mend it).
+        text: what is seen and what it most often means, in one or two sentences.
+        step: optimizer step at which it is seen; None if it concerns the run as a whole.
+    """
+
+    code: str
+    level: Level
+    text: str
+    step: int | None = None
+
+    def __str__(self) -> str:
+        return f"[{self.level}] {self.text}"
+
+
+class Record(Protocol):
+    """What the signs are read from; `training.RunHistory` has it."""
+
+    steps: list[int]
+    loss: list[float]
+    eval_steps: list[int]
+    eval_loss: list[float]
+    step: int
+    total_steps: int
+
+
+def signs(
+    history: Record,
+    *,
+    base_loss: float | None = None,
+    vocabulary: int | None = None,
+    adapter_norms: Mapping[str, float] | None = None,
+) -> list[Sign]:
+    """What the record of a run shows, the gravest first.
+
+    Args:
+        history: a `RunHistory`, or anything with its lists; gradient norms and the panel are used
+            if it has them.
+        base_loss: the base model's loss on the same labels, nats per trained token.
+        vocabulary: number of tokens; its logarithm is the loss of a model that knows nothing.
+        adapter_norms: name → norm of each LoRA `B` matrix (see `lora_b_norms`).
+
+    Returns:
+        Signs in the order "stop", "watch", "ok"; empty before anything was logged.
+    """
+    found = [
+        *_first_loss(history, base_loss, vocabulary),
+        *_broken(history),
+        *_course(history),
+        *_gradient(history),
+        *_held_out(history),
+        *_panel(history),
+        *_adapter(adapter_norms),
+    ]
+    order = {"stop": 0, "watch": 1, "ok": 2}
+    return sorted(found, key=lambda sign: order[sign.level])
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    return [value for value in values if math.isfinite(value)]
+
+
+def _first_loss(history: Record, base: float | None, vocabulary: int | None) -> list[Sign]:
+    if not history.loss:
+        if history.total_steps and history.step >= history.total_steps:
+            words = "The run ended and logged no loss: logging_steps is larger than the run."
+            return [Sign("loss.never_logged", "watch", words)]
+        return []
+    first, step = history.loss[0], history.steps[0]
+    if first == 0:
+        words = (
+            "The loss is exactly 0 from the beginning: no token is trained. Look at the labels"
+            " (all -100?), at max_length and at the end of the prompts."
+        )
+        return [Sign("loss.zero", "stop", words, step)]
+    if step > max(1, min(10, history.total_steps // 10)) or not math.isfinite(first):
+        return []  # a first entry that averages many steps says little about the beginning
+    if vocabulary and first > 1.2 * math.log(vocabulary):
+        words = (
+            f"The first loss is {first:.2f}; guessing blindly among {vocabulary:,} tokens gives"
+            f" {math.log(vocabulary):.2f}. Model and tokenizer do not belong together, or the"
+            " weights are damaged."
+        )
+        return [Sign("loss.above_chance", "stop", words, step)]
+    if base is not None and first > 1.5 * base:
+        words = (
+            f"The first loss is {first:.2f}, the base model's {base:.2f} on the same labels: the"
+            " template differs from the one you measured with, or the type of the weights is wrong."
+        )
+        return [Sign("loss.above_base", "watch", words, step)]
+    if base is not None and first < 0.5 * base:
+        words = (
+            f"The first loss is {first:.2f}, the base model's {base:.2f} on the same labels: easy"
+            " text, such as headers or the prompt, is trained as well. Look at the labels."
+        )
+        return [Sign("loss.below_base", "watch", words, step)]
+    return []
+
+
+def _broken(history: Record) -> list[Sign]:
+    for step, loss in zip(history.steps, history.loss, strict=False):
+        if not math.isfinite(loss):
+            cause = (
+                "at once: a type of numbers that overflows (fp16), an attention kernel, or a batch"
+                " without labels"
+                if loss == history.loss[0]
+                else "after some steps: the learning rate is too high, or fp16 overflows"
+            )
+            words = f"The loss is {loss} from step {step} on. When it comes {cause}."
+            return [Sign("loss.not_finite", "stop", words, step)]
+    return []
+
+
+def _beginning(history: Record) -> list[tuple[int, float]]:
+    pairs = zip(history.steps, history.loss, strict=False)
+    return [(step, loss) for step, loss in pairs if step <= WINDOW and math.isfinite(loss)]
+
+
+def _course(history: Record) -> list[Sign]:
+    points = _beginning(history)
+    if len(points) < 4:
+        return []
+    first = points[0][1]
+    lowest, where = first, points[0][0]
+    for step, loss in points:
+        if loss > 2 * lowest and loss > lowest + 0.5:
+            words = (
+                f"The loss jumped from {lowest:.2f} (step {where}) to {loss:.2f}: the learning rate"
+                " is too high, or the warm-up too short."
+            )
+            return [Sign("loss.spike", "stop", words, step)]
+        if loss < lowest:
+            lowest, where = loss, step
+    late = fmean(loss for _, loss in points[-max(1, len(points) // 4) :])
+    if first == 0 or points[-1][0] - points[0][0] < 15:
+        return []
+    # a high first loss means that the form is new to the model: there is much to gain at once
+    if late > (0.9 if first < 2 else 0.8) * first:
+        words = (
+            f"The loss went from {first:.2f} to {late:.2f} in {points[-1][0]} steps, next to"
+            " nothing: the learning rate is too low, or nothing trains."
+        )
+        return [Sign("loss.flat", "watch", words, points[-1][0])]
+    words = f"The loss falls: {first:.2f} to {late:.2f} in {points[-1][0]} steps."
+    return [Sign("loss.falls", "ok", words, points[-1][0])]
+
+
+def _gradient(history: Record) -> list[Sign]:
+    norms: list[float] = [n for n in getattr(history, "grad_norm", []) if n is not None]
+    if not norms:
+        return []
+    bad = next((place for place, norm in enumerate(norms) if not math.isfinite(norm)), None)
+    if bad is not None:
+        step = history.steps[bad] if bad < len(history.steps) else None
+        words = (
+            f"The gradient norm is {norms[bad]}. With a finite loss that is fp16 overflowing: train"
+            " fp32 weights under autocast, or use bf16."
+        )
+        return [Sign("gradient.not_finite", "stop", words, step)]
+    if max(norms) < 1e-7:
+        words = (
+            "The gradient norm is 0: nothing trains. All weights are frozen, or every label is"
+            " -100."
+        )
+        return [Sign("gradient.zero", "stop", words)]
+    if len(norms) >= 8:
+        start, end = median(norms[: len(norms) // 4]), median(norms[-(len(norms) // 4) :])
+        if end > 3 * start:
+            words = (
+                f"The gradient norm rose from {start:.2g} to {end:.2g}: the learning rate is"
+                " probably too high."
+            )
+            return [Sign("gradient.rises", "watch", words)]
+    return []
+
+
+def _held_out(history: Record) -> list[Sign]:
+    held, steps = _finite(history.eval_loss), history.eval_steps
+    if not held:
+        return []
+    train = _finite(history.loss)
+    if train and train[0] and held[0] < 0.02 and train[0] > 0.5:
+        words = (
+            f"The held-out loss is {held[0]:.3f} from the first evaluation on: training rows are"
+            " probably among the held-out ones."
+        )
+        return [Sign("heldout.leak", "watch", words, steps[0])]
+    best = min(range(len(held)), key=held.__getitem__)
+    if len(held) > best + 1 and held[-1] > 1.1 * held[best] and held[-1] > held[best] + 0.02:
+        words = (
+            f"The held-out loss was lowest at step {steps[best]} ({held[best]:.2f}) and has risen"
+            f" to {held[-1]:.2f}, while the training loss is {train[-1]:.2f}: the model becomes"
+            " surer of its training rows than the others bear out. Ask the panel before you stop:"
+            " exact match may still rise."
+            if train
+            else f"The held-out loss has risen from {held[best]:.2f} to {held[-1]:.2f}."
+        )
+        return [Sign("heldout.rises", "watch", words, steps[best])]
+    if len(held) >= 2 and held[-1] < held[0]:
+        words = f"The held-out loss falls too: {held[0]:.2f} to {held[-1]:.2f}."
+        return [Sign("heldout.falls", "ok", words)]
+    return []
+
+
+def _panel(history: Record) -> list[Sign]:
+    panel: Sequence[Any] = getattr(history, "panel", [])
+    if not panel:
+        return []
+    last, late = panel[-1], history.step >= min(WINDOW, history.total_steps or WINDOW) // 2
+    if last.stop_rate < 0.5 and late:
+        words = f"Only {last.stop_rate:.0%} of the panel's answers end by themselves at step"
+        if len(history.loss) > 1 and history.loss[-1] > 0.5 * history.loss[0]:
+            words += f" {last.step}: with this loss the model has hardly learned anything yet."
+            return [Sign("panel.no_stop_yet", "watch", words, last.step)]
+        words += (
+            f" {last.step}, though the loss is low: the end token is not among the labels, or it"
+            " is another than the one that ends generation."
+        )
+        return [Sign("panel.never_stops", "stop", words, last.step)]
+    if last.stop_rate >= 0.9:
+        words = f"{last.stop_rate:.0%} of the panel's answers end by themselves."
+        return [Sign("panel.stops", "ok", words, last.step)]
+    return []
+
+
+def _adapter(norms: Mapping[str, float] | None) -> list[Sign]:
+    if not norms:
+        return []
+    dead = [name for name, norm in norms.items() if norm == 0]
+    if dead:
+        words = (
+            f"{len(dead)} of {len(norms)} LoRA B matrices are still 0 ({dead[0]}, …): no gradient"
+            " reaches them. Look at activation checkpointing and at what is frozen."
+        )
+        return [Sign("lora.dead", "stop", words)]
+    return [Sign("lora.alive", "ok", f"All {len(norms)} LoRA B matrices have moved.")]
+
+
+def lora_b_norms(model: Any) -> dict[str, float]:
+    """Norm of each LoRA `B` matrix by name; they begin at 0, so any that moved is above 0."""
+    return {
+        name: float(weight.detach().float().norm())
+        for name, weight in model.named_parameters()
+        if ".lora_B." in name
+    }
