@@ -1,0 +1,102 @@
+"""Exercises of notebook 07: right answers pass, typical wrong ones get their own diagnosis."""
+
+from __future__ import annotations
+
+import pytest
+
+from sft_helpers.exercises import grade
+from sft_helpers.exercises.engine import exercises_in
+from sft_helpers.exercises.lora import CAUSES, LLAMA_NAMES, SYMPTOMS
+
+NAMES = sorted(exercises_in("lora"))
+CAUSE_OF = dict(zip(SYMPTOMS, CAUSES, strict=True))
+
+
+def solved(name):
+    space = {}
+    exec(exercises_in("lora")[name].solution, space)
+    return next(value for key, value in space.items() if not key.startswith("__"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_blank_is_todo_and_solution_is_ok(name):
+    assert grade(name, ...).status == "todo"
+    outcome = grade(name, solved(name))
+    assert outcome.status == "ok", outcome.message
+
+
+def refused(name, answer, diagnosis):
+    outcome = grade(name, answer)
+    assert outcome.status == "not yet"
+    assert diagnosis in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("function", "diagnosis"),
+    [
+        (lambda o, i, r: print(r), "returns nothing"),
+        (lambda o, i, r: o * i, "weights of W"),
+        (lambda o, i, r: r * o * i, "multiplied the sides"),
+        (lambda o, i, r: o + i, "rank 1"),
+        (lambda o, i, r: 2 * r * o, "square"),
+        (lambda o, i, r: 2 * r * i, "square"),
+        (lambda o, i, r: 16 * 512, "use the arguments"),
+        (lambda o, i, r: 7, "yours gives 7"),
+    ],
+)
+def test_wrong_counts_are_diagnosed(function, diagnosis):
+    refused("lora-1", function, diagnosis)
+
+
+@pytest.mark.parametrize(
+    ("answer", "diagnosis"),
+    [
+        (LLAMA_NAMES, "nothing told you"),
+        (["qkv_proj", "o_proj"], "no adapter on gate_up_proj, down_proj"),
+        (["qkv_proj", "o_proj", "gate_up_proj", "down_proj", "x"], "no layer is called x"),
+        (["W_pack"], "PEFT refuses"),
+        (["all-linear", "lm_head"], "output head"),
+        ("attention", "word of this course"),
+        (7, "give a list"),
+    ],
+)
+def test_wrong_targets_are_diagnosed(answer, diagnosis):
+    refused("lora-2", answer, diagnosis)
+
+
+def test_the_names_of_phi3_are_accepted_too():
+    assert grade("lora-2", ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("function", "diagnosis"),
+    [
+        (lambda a, r, n, rs=False: print(a), "returns nothing"),
+        (lambda a, r, n, rs=False: a, "falls from 2 to 0.5"),
+        (lambda a, r, n, rs=False: a * r / n, "wrong way round"),
+        (lambda a, r, n, rs=False: a / r, "2 is the scale"),
+        (lambda a, r, n, rs=False: a * (n / r) ** 0.5, "right for rsLoRA"),
+        (lambda a, r, n, rs=False: a * n / r, "under a root"),
+        (lambda a, r, n, rs=False: 128, "from rank 16 to 4"),
+        (lambda a, r, n, rs=False: 1, "yours gives 1"),
+    ],
+)
+def test_wrong_scales_are_diagnosed(function, diagnosis):
+    refused("lora-3", function, diagnosis)
+
+
+@pytest.mark.parametrize(
+    ("answer", "diagnosis"),
+    [
+        ("rate", "dictionary"),
+        ({"A": "rate"}, "B, C, D, E still"),
+        (CAUSE_OF | {"A": "bad luck"}, "is no cause"),
+        (CAUSE_OF | {"A": "no gradient"}, "gradients flow"),
+        (CAUSE_OF | {"B": "targets"}, "embedding alone"),
+        (CAUSE_OF | {"C": "rate"}, "which targets"),
+        (CAUSE_OF | {"D": "rate"}, "AdamW moves"),
+        (CAUSE_OF | {"E": "rate"}, "mantissa"),
+    ],
+)
+def test_wrong_causes_are_diagnosed(answer, diagnosis):
+    refused("lora-4", answer, diagnosis)
