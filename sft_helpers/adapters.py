@@ -308,7 +308,7 @@ def _dense(layer: Any) -> torch.Tensor:
     if getattr(state, "packing_format_for_cpu", False):
         raise SFTHelpersError(
             "bitsandbytes has rearranged this 4-bit layer for inference, so it cannot be read",
-            hint="call quantization.exact_inference(model) before the model's first answer",
+            hint="call models.exact_inference(model) before the model's first answer",
         )
     return dequantize_module_weight(layer)
 

@@ -112,9 +112,25 @@ def load(
         raise
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as problem:
         raise explain(source, problem) from problem
-    if device is not None and quantization is None:
+    if quantization is not None:
+        exact_inference(model)
+    elif device is not None:
         model = model.to(device)
     return model, tokenizer
+
+
+def exact_inference(model: Any) -> Any:
+    """Let 4-bit layers compute on a CPU as they do in training, and return the model.
+
+    On a CPU with AVX512-bf16 units, bitsandbytes 0.50 gives a 4-bit layer another form at its first
+    forward pass outside training: scales become bf16, and so does the arithmetic. That is faster
+    and nearly the same, but merging or dequantizing afterwards goes wrong without a word, so `load`
+    calls this. Models that TRL loads by itself need it before their first answer.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def require_chat_template(tokenizer: Any) -> None:

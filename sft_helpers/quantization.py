@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sft_helpers.errors import DataError, SFTHelpersError
+from sft_helpers.models import exact_inference
 
 if TYPE_CHECKING:
     import torch
@@ -188,20 +189,6 @@ def model_bytes(model: PreTrainedModel) -> Bytes:
         else:
             other += tensor.nbytes
     return Bytes(codes, scales, other, parameters, int(model.get_memory_footprint()))
-
-
-def exact_inference(model: Any) -> Any:
-    """Let 4-bit layers compute on a CPU as they do in training, and return the model.
-
-    On a CPU with AVX512-bf16 units, bitsandbytes 0.50 gives a 4-bit layer another form at its first
-    forward pass outside training: scales become bf16, and so does the arithmetic. That is faster
-    and nearly the same, but whoever wants to compare models exactly, or to merge after having
-    evaluated, needs the layer as it was. Call this before the first forward pass.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-    return model
 
 
 # --- what becomes of an adapter that was trained on a quantized base ---------------------------

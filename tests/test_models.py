@@ -93,7 +93,7 @@ def test_quantization_is_passed_on_unchanged(saved: Path, monkeypatch: pytest.Mo
 
     def record(source: str, **arguments: Any) -> Any:
         seen.update(arguments, source=source)
-        return SimpleNamespace()
+        return SimpleNamespace(modules=list)
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", record)
     wanted = transformers.BitsAndBytesConfig(load_in_4bit=True)

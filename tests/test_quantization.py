@@ -7,17 +7,16 @@ import torch
 from bitsandbytes.functional import has_avx512bf16
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from sft_helpers.adapters import max_logit_difference
 from sft_helpers.errors import DataError, SFTHelpersError
-from sft_helpers.models import load
+from sft_helpers.models import exact_inference, load, resolve
 from sft_helpers.quantization import (
     KINDS,
     MERGES,
     changed_codes,
     code_book,
-    exact_inference,
     layer_errors,
     linear_layers,
     merged,
@@ -130,7 +129,9 @@ def test_exact_inference_keeps_the_layer_as_it_was():
     _, tokenizer = load("tiny", progress=False)
     text = tokenizer("The gazette of Lantern Bay", return_tensors="pt")["input_ids"]
     for exact in (True, False):
-        model, _ = load("tiny", quantization=BitsAndBytesConfig(**NF4), progress=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            resolve("tiny"), dtype="float32", quantization_config=BitsAndBytesConfig(**NF4)
+        )
         before = [p.data.flatten().clone() for p in model.parameters() if hasattr(p, "quant_state")]
         if exact:
             exact_inference(model)
@@ -138,6 +139,20 @@ def test_exact_inference_keeps_the_layer_as_it_was():
             model.eval()(input_ids=text)
         after = [p.data.flatten() for p in model.parameters() if hasattr(p, "quant_state")]
         assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True)) is exact
+
+
+def test_quantized_models_are_loaded_exact():
+    """Dequantized after an answer or before: the same weights."""
+    _, tokenizer = load("tiny", progress=False)
+    text = tokenizer("The gazette of Lantern Bay", return_tensors="pt")["input_ids"]
+    restored = []
+    for answer_first in (True, False):
+        model, _ = load("tiny", quantization=BitsAndBytesConfig(**NF4), progress=False)
+        if answer_first:
+            with torch.inference_mode():
+                model(input_ids=text)
+        restored.append(model.dequantize().state_dict())
+    assert all(torch.equal(restored[0][name], restored[1][name]) for name in restored[0])
 
 
 def test_merges(tmp_path):
