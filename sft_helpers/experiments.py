@@ -7,7 +7,6 @@ run at a time. Workers are started once and kept: importing TRL costs seconds, a
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sft_helpers.errors import DataError, EnvironmentProblem, SFTHelpersError
+from sft_helpers.quiet import quiet_libraries
 from sft_helpers.runs import DEFAULTS, Outcome, Run, build, run_here, text_loss
 
 if TYPE_CHECKING:
@@ -52,14 +52,7 @@ def _prepare_worker() -> None:
     import torch
 
     torch.set_num_threads(1)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    import datasets
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
+    quiet_libraries()
 
 
 def _warm() -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import textwrap
 from typing import TYPE_CHECKING
 
 from sft_helpers import results
+from sft_helpers.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from sft_helpers.profiles import Profile
@@ -49,21 +48,6 @@ def setup(notebook: str, *, model: str = "tiny", seed: int = 0) -> Profile:
     print("Versions: " + ", ".join(f"{name} {lib.__version__}" for name, lib in versions.items()))
     print(_checked(trl.__version__, tested_versions().get("trl")))
     return chosen
-
-
-def quiet_libraries() -> None:
-    """Switch off progress bars and notices of the libraries that a learner need not read.
-
-    Warnings about the training itself come from TRL's logger and stay.
-    """
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import datasets
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
 
 
 def _checked(installed: str, tested: str | None) -> str:

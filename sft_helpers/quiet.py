@@ -1,0 +1,24 @@
+"""Libraries without the output that a learner need not read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+
+def quiet_libraries() -> None:
+    """Switch off progress bars and notices that say nothing about a run.
+
+    Warnings about the training itself come from TRL's logger and stay.
+    """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # transformers 5.23 about a name that PEFT still uses: nothing that a learner wrote
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+    import datasets
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
