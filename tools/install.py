@@ -66,11 +66,18 @@ def read_project(root: Path) -> dict[str, Any]:
     return tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
 
 
+def without_dependencies(root: Path) -> dict[str, list[str]]:
+    """Extras whose packages come alone: extra to requirements, from `[tool.sft-helpers]`."""
+    found: dict[str, list[str]] = read_project(root)["tool"]["sft-helpers"]["without-dependencies"]
+    return found
+
+
 def wanted_state(root: Path, torch: str) -> str:
     """Hash of everything that decides what an install brings: dependencies, pins, torch build."""
     project = read_project(root)
     parts = [
         json.dumps([project["project"], project["build-system"]], sort_keys=True),
+        json.dumps(without_dependencies(root), sort_keys=True),
         (root / "constraints.txt").read_text("utf-8"),
         torch,
     ]
@@ -256,7 +263,8 @@ def install_torch(env: Environment, build: str) -> None:
 
 def install(root: Path, venv: Path, extras: set[str], choice: str) -> None:
     """Bring the environment to the wanted state, or raise `Stop`."""
-    known = set(read_project(root)["project"]["optional-dependencies"])
+    bare = without_dependencies(root)
+    known = {*read_project(root)["project"]["optional-dependencies"], *bare}
     if not extras <= known:
         odd = ", ".join(sorted(extras - known))
         raise Stop(f"there is no extra called {odd}; there are {', '.join(sorted(known))}.")
@@ -277,13 +285,17 @@ def install(root: Path, venv: Path, extras: set[str], choice: str) -> None:
     say(f"installing; the first time takes some minutes and about {ROOM_GB[build]:.0f} GB of disk")
     env.write_note(state="installing", extras=sorted(had))
     extras = extras | had
-    brackets = f"[{','.join(sorted(extras))}]" if extras else ""
+    ordinary = sorted(extras - set(bare))
+    brackets = f"[{','.join(ordinary)}]" if ordinary else ""
     try:
         env.pip_or_stop("--retries", "2", *BUILD_TOOLS)
         if build != "skip":
             install_torch(env, build)
         say("the kit and the libraries that it uses")
         env.pip_or_stop("--no-build-isolation", "-e", f"{root}{brackets}")
+        for extra in sorted(extras & set(bare)):
+            say(f"{extra}: {', '.join(bare[extra])}")
+            env.pip_or_stop("--no-deps", *bare[extra])
     except Unreachable:
         env.write_note(state="stopped", extras=sorted(had))
         raise

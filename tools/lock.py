@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,14 +35,37 @@ def to_constraints(frozen: str) -> str:
     return HEAD + "".join(sorted(lines, key=str.lower))
 
 
+def bare_packages() -> list[str]:
+    """Requirements that are installed without their dependencies, as `NAME==VERSION`."""
+    kit = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["sft-helpers"]
+    return [line for lines in kit["without-dependencies"].values() for line in lines]
+
+
+def contradictions(report: str, bare: list[str]) -> list[str]:
+    """Lines of `pip check` that are not about a package that came alone on purpose."""
+    alone = tuple(line.split("==")[0] + " " for line in bare)
+    return [
+        line
+        for line in report.splitlines()
+        if " requires " in line or " has " in line
+        if not line.startswith(alone)
+    ]
+
+
 def main() -> int:
     """Check the environment, freeze it and write the file."""
     pip = [sys.executable, "-m", "pip"]
-    if subprocess.run([*pip, "check"]).returncode != 0:
+    bare = bare_packages()
+    report = subprocess.run([*pip, "check"], capture_output=True, text=True, check=False).stdout
+    problems = contradictions(report, bare)
+    if problems:
+        print("\n".join(problems), file=sys.stderr)
         print("Stopped: the environment contradicts itself; mend that first.", file=sys.stderr)
         return 1
     frozen = subprocess.run([*pip, "freeze", "--all"], capture_output=True, text=True, check=True)
-    (ROOT / "constraints.txt").write_text(to_constraints(frozen.stdout), "utf-8", newline="\n")
+    lines = dict.fromkeys([*frozen.stdout.splitlines(), *bare])
+    pins = to_constraints("\n".join(lines))
+    (ROOT / "constraints.txt").write_text(pins, "utf-8", newline="\n")
     print("constraints.txt written; run `make test` before you commit it")
     return 0
 
