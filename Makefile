@@ -16,7 +16,7 @@ endif
 
 SETUP = $(PYTHON) tools/setup_env.py --torch $(TORCH)
 # Tests and notebooks: one thread each (two run side by side), no hub, no network.
-QUIET = OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false MPLBACKEND=Agg
+QUIET = OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false MPLBACKEND=Agg SFT_PROGRESS=
 OFFLINE = PYTHONPATH="$(CURDIR)/tools/offline"
 PYTEST = $(QUIET) $(BIN)/python -m pytest
 # How git holds a notebook: no outputs, no widget state, nothing that differs from person to person.

@@ -11,7 +11,15 @@ from sft_helpers.errors import SFTHelpersError
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every sub-command."""
-    from sft_helpers import build_town, clean, convert, doctor, quickstart
+    from sft_helpers import (
+        build_town,
+        class_report,
+        clean,
+        convert,
+        doctor,
+        progress_command,
+        quickstart,
+    )
     from sft_helpers.exercises import solutions
 
     parser = argparse.ArgumentParser(
@@ -25,6 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_parser(commands)
     convert.add_parser(commands)
     clean.add_parser(commands)
+    progress_command.add_parser(commands)
+    class_report.add_parser(commands)
     build_town.add_parser(commands)
     solutions.add_parser(commands)
     return parser

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from sft_helpers import results
+from sft_helpers import progress, results
 from sft_helpers.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ def setup(notebook: str, *, model: str = "tiny", seed: int = 0) -> Profile:
     """Prepare a notebook and print the machine's profile and the versions.
 
     Sets the number of threads and the random seeds, silences progress output of the libraries
-    that a learner does not need, and starts the clock that `expect()` records.
+    that a learner does not need, starts the clock that `expect()` records, and notes in the
+    learner's own progress file that the notebook was opened.
 
     Args:
         notebook: name of the notebook without its ending, for example `00_quickstart`.
@@ -36,6 +37,7 @@ def setup(notebook: str, *, model: str = "tiny", seed: int = 0) -> Profile:
     from sft_helpers.versions import tested_versions
 
     results.begin(notebook)
+    progress.begin(notebook)
     chosen = profile(model=model)
     chosen.use_threads()
     transformers.set_seed(seed)

@@ -19,6 +19,11 @@ def begin(notebook: str) -> None:
     _START = time.monotonic()
 
 
+def current() -> str:
+    """Name of the notebook that runs; "" outside of one."""
+    return _notebook or ""
+
+
 def expect(
     name: str, value: float, *, low: float | None = None, high: float | None = None
 ) -> float:

@@ -39,6 +39,7 @@ os.environ.update(
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in ("SFT_PROFILE", "SFT_DATA", "SFT_RESULTS", "SFT_STATIC"):
     os.environ.pop(name, None)
+os.environ["SFT_PROGRESS"] = ""  # no test leaves a line in somebody's record
 
 NO_BROWSER = (
     "NO CHROMIUM: the browser tests did not run. Install chromium, or set SFT_CHROMIUM to its path."

@@ -8,24 +8,23 @@
 
 The environment variable `SFT_EXERCISES` turns this into a test: `strict` raises unless the answer
 is ok (solved notebooks), `expect-todo` raises unless it is blank (notebooks as they are shipped).
-`SFT_PROGRESS` names a file to which each check appends a JSON line.
+Each check adds a line to the learner's progress file (`sft_helpers.progress`).
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
-import json
 import os
 import re
 import textwrap
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Literal
 
+from sft_helpers import progress, results
 from sft_helpers.errors import DataError, EnvironmentProblem, SFTHelpersError
 from sft_helpers.exercises.blanks import is_blank, is_blank_source
 
@@ -253,16 +252,8 @@ def _report(made: Exercise, outcome: Outcome) -> None:
 
 
 def record(name: str, status: str) -> None:
-    """Append what happened to the file named by `SFT_PROGRESS`; without it, do nothing."""
-    path = os.environ.get("SFT_PROGRESS", "")
-    if not path:
-        return
-    line = json.dumps({"name": name, "status": status, "time": round(time.time())})
-    try:
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
-    except OSError as error:
-        print(f"(your progress could not be written to {path}: {error.strerror})")
+    """Add what happened to the learner's progress file, if there is one."""
+    progress.append(name, status, results.current())
 
 
 # --- the card --------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str,
         "IPYTHONDIR": home / "ipython",
     }
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SFT_")}
-    environment |= {name: str(path) for name, path in paths.items()}
+    environment |= {name: str(path) for name, path in paths.items()} | {"SFT_PROGRESS": ""}
     inherited = os.environ.get("PYTHONPATH", "")
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), inherited]))
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]

@@ -175,7 +175,7 @@ def test_progress_is_written_only_when_asked(double, monkeypatch, tmp_path, caps
         ("demo-1", "todo"),
         ("demo-1", "ok"),
     ]
-    monkeypatch.setenv("SFT_PROGRESS", str(tmp_path / "missing" / "x.jsonl"))
+    monkeypatch.setenv("SFT_PROGRESS", str(path / "below-a-file.jsonl"))
     check("demo-1", ...)
     assert "could not be written" in capsys.readouterr().out
 

@@ -1,0 +1,146 @@
+"""`sft-helpers progress`: what is done, what comes next, how long it takes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sft_helpers import course, hand_in, progress
+from sft_helpers.errors import DataError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One notebook of the learner's course."""
+
+    notebook: str
+    title: str
+    minutes: float | None
+    opened: bool
+    solved: int
+    exercises: int
+    stuck: tuple[str, ...]
+    quiz_right: int
+
+    @property
+    def done(self) -> bool:
+        """Opened, and every exercise solved."""
+        return self.opened and self.solved == self.exercises
+
+
+def overview(lessons: list[course.Lesson], entries: list[progress.Entry]) -> list[Row]:
+    """The learner's standing in each notebook, in the order of the course."""
+    stands = progress.standings(entries)
+    seen = {entry.notebook for entry in entries}
+    rows = []
+    for lesson in lessons:
+        own = {name: stands.get((lesson.name, name)) for name in lesson.exercises}
+        quiz = [
+            stand.status == "ok"
+            for (notebook, name), stand in stands.items()
+            if notebook == lesson.name and name not in own
+        ]
+        rows.append(
+            Row(
+                notebook=lesson.name,
+                title=lesson.title,
+                minutes=lesson.minutes,
+                opened=lesson.name in seen,
+                solved=sum(stand is not None and stand.status == "ok" for stand in own.values()),
+                exercises=len(lesson.exercises),
+                stuck=tuple(n for n, s in own.items() if s is not None and s.status == "not yet"),
+                quiz_right=sum(quiz),
+            )
+        )
+    return rows
+
+
+def following(rows: list[Row]) -> Row | None:
+    """What to do next: the first notebook that is not done."""
+    return next((row for row in rows if not row.done), None)
+
+
+def add_parser(commands: Any) -> None:
+    """Add the sub-command to the command line."""
+    parser = commands.add_parser(
+        "progress",
+        help="what you have done in this course, and what comes next",
+        description=run.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="The record stays on this machine: a file named by the variable SFT_PROGRESS, or a"
+        ' file in your data folder. SFT_PROGRESS="" keeps none.',
+    )
+    parser.add_argument("--file", type=Path, help="read this record instead of your own")
+    parser.add_argument(
+        "--hand-in", type=Path, metavar="JSON", help="write one file to give to your instructor"
+    )
+    parser.add_argument("--learner", default="", help="your name, in the file that you hand in")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show which notebooks you opened, which exercises you solved, and what comes next.
+
+    Each check in a notebook leaves one line in your record: the exercise, how it ended, the time.
+    `--hand-in my.json --learner "Ada L."` packs it into a file for a class; nothing is sent.
+    """
+    file = args.file or progress.progress_file()
+    if args.file and not args.file.exists():
+        raise DataError("there is no such file", where=str(args.file))
+    entries, damaged = progress.read(file) if file else ([], [])
+    if damaged:
+        print(
+            f"{file}: {len(damaged)} lines are damaged and left out (the first: {damaged[0]})",
+            file=sys.stderr,
+        )
+    if args.hand_in:
+        hand_in.write(args.hand_in, args.learner, entries)
+    rows = overview(course.lessons(), entries)
+    if args.json:
+        result = {
+            "file": str(file) if file else None,
+            "damaged_lines": damaged,
+            "notebooks": [asdict(row) | {"done": row.done} for row in rows],
+            "next": following(rows).notebook if following(rows) else None,  # type: ignore[union-attr]
+        }
+        print(json.dumps(result, indent=2))
+    else:
+        _show(rows, file)
+        if args.hand_in:
+            print(f"Written: {args.hand_in}. Give this file to your instructor.")
+    return 0
+
+
+def _show(rows: list[Row], file: Path | None) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="Your course")
+    for heading in ("", "notebook", "exercises", "quiz", "minutes", "look again at"):
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(
+            "✓" if row.done else "…" if row.opened else "",
+            escape(f"{row.notebook.split('_')[0]} · {row.title}"),
+            f"{row.solved} of {row.exercises}",
+            f"{row.quiz_right} right" if row.quiz_right else "",
+            "" if row.minutes is None else f"{row.minutes:g}",
+            escape(", ".join(row.stuck)),
+        )
+    console = Console()
+    console.print(table)
+    after = following(rows)
+    if after is None:
+        console.print("All done. Take notebook 13 and a file of your own.")
+    else:
+        wait = "" if after.minutes is None else f" (its cells run in {after.minutes:g} min)"
+        console.print(f"Next: notebooks/{escape(after.notebook)}.ipynb{wait}")
+    console.print(
+        f"Record: {escape(str(file))}" if file else "No record is kept: SFT_PROGRESS is empty."
+    )
