@@ -25,8 +25,8 @@ STRIP = $(BIN)/python -m nbstripout --keep-id --unix-newlines --extra-keys \
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart lab test unit notebooks browser lint format strip lock town clean \
-        python install-test
+.PHONY: help install quickstart lab test unit notebooks browser lint format strip lock town site solutions \
+        clean         python install-test
 
 help: ## list the targets
 	@echo "make quickstart is where to begin. All targets:"
@@ -57,11 +57,12 @@ unit: install-test ## unit tests, two at a time, without network
 
 notebooks: install-test ## run every notebook, two at a time; leaves build/results.jsonl and build/timings.json
 	@if [ -z "$(NOTEBOOKS)" ]; then echo "Stopped: there is no notebook to run." >&2; exit 1; fi
-	@mkdir -p build
+	@mkdir -p build/executed
 	@rm -f build/results.jsonl build/timings.json build/notebooks.xml
+	@cp $(NOTEBOOKS) build/executed/
 	@$(QUIET) $(OFFLINE) SFT_RESULTS="$(CURDIR)/build/results.jsonl" $(BIN)/python -m pytest \
-	  --nbmake --nbmake-timeout=900 -n 2 --dist worksteal --durations=0 --durations-min=1 \
-	  --junit-xml=build/notebooks.xml $(NOTEBOOKS); status=$$?; \
+	  --nbmake --overwrite --nbmake-timeout=900 -n 2 --dist worksteal --durations=0 --durations-min=1 \
+	  --junit-xml=build/notebooks.xml $(addprefix build/executed/,$(notdir $(NOTEBOOKS))); status=$$?; \
 	if [ -f build/notebooks.xml ]; then $(BIN)/python tools/timings.py build/notebooks.xml build/timings.json; fi; \
 	exit $$status
 
@@ -93,6 +94,13 @@ lock: python ## write constraints.txt from the versions in .venv, all extras inc
 
 town: install ## write Lantern Bay's data anew and pretrain its base model (up to 20 minutes)
 	@$(BIN)/sft-helpers build-town
+
+site: notebooks ## run every notebook and build pages to read from disk: build/site/index.html
+	@$(SETUP) --extras site
+	@$(QUIET) $(BIN)/python tools/build_site.py
+
+solutions: install ## write the solved notebooks to notebooks/solutions
+	@$(BIN)/sft-helpers build-solutions
 
 clean: ## remove what was built and cached; keeps .venv (remove that folder by hand)
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,3 +1,4 @@
+// needs-python
 // Two chat templates on one conversation. Python renders; this module asks and draws. All texts
 // reach the page as textContent only.
 let playgrounds = 0;

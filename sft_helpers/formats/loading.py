@@ -89,13 +89,13 @@ def load_rows(
     Args:
         source: a .jsonl, .ndjson, .json, .csv, .tsv or .parquet file, a folder of such files
             (read in the order of their names), or a hub id such as "HuggingFaceH4/ultrachat_200k".
-        streaming: return an iterator of `Record`s that holds one row at a time, for files that
+        streaming: return an iterator of records that holds one row at a time, for files that
             do not fit into memory (a .json file is one text and is always read whole).
         progress: show a progress bar on standard error.
         split: of a hub data set; left out, `train`, or the only one there is.
 
     Returns:
-        `Loaded`, or with streaming an iterator of `Record`s. A line that cannot be read is a
+        `Loaded`, or with streaming an iterator of `Record`. A line that cannot be read is a
         record with a `problem`; it stops nothing and is not lost.
 
     Raises:

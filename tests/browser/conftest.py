@@ -161,10 +161,17 @@ def _wait_until_up(address: str, process: subprocess.Popen[bytes], log: Path) ->
 
 
 @pytest.fixture(scope="session")
-def lab(chromium_path: str, server: tuple[str, str, Path]) -> Iterator[Lab]:
-    """JupyterLab in a browser page, shared by all browser tests."""
+def chromium(chromium_path: str) -> Iterator[Any]:
+    """A headless Chromium."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1200, "height": 1000})
-        yield Lab(*server, page)
+        yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def lab(chromium: Any, server: tuple[str, str, Path]) -> Iterator[Lab]:
+    """JupyterLab in a browser page, shared by all browser tests."""
+    page = chromium.new_page(viewport={"width": 1200, "height": 1000})
+    yield Lab(*server, page)
+    page.close()

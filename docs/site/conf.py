@@ -1,0 +1,37 @@
+"""Sphinx settings of the site; `python tools/build_site.py` copies this beside the pages and builds."""
+
+import tomllib
+from pathlib import Path
+
+_project = tomllib.loads((Path(__file__).parent / "pyproject.toml").read_text("utf-8"))
+
+project = "SFT, step by step"
+author = "the authors of the kit"
+version = release = _project["project"]["version"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+root_doc = "index"
+exclude_patterns = ["docs/site"]
+
+nb_execution_mode = "off"  # `make notebooks` ran them; the pages show what they printed
+nb_merge_streams = True
+myst_heading_anchors = 3
+myst_links_external_new_tab = True
+suppress_warnings = ["mystnb.unknown_mime_type", "myst.header", "ref.python"]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+napoleon_google_docstring = True
+
+html_theme = "sphinx_book_theme"
+html_title = project
+html_static_path = ["_static"]
+html_css_files = ["live.css"]
+html_js_files = ["live.js"]
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "navigation_with_keys": False,
+}

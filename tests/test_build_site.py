@@ -1,0 +1,105 @@
+"""The site: what of an executed notebook it keeps, and that every link leads somewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools import build_site
+
+ESM = "export default { render({ model, el }) { el.textContent = model.get('count'); } };"
+
+
+def notebook(*outputs: dict[str, Any], state: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An executed notebook with one cell and one widget, `w`."""
+    widgets = {build_site.STATE: {"state": {"w": {"state": state or {}}}}}
+    badge = "[![Open in Colab](https://x/badge.svg)](https://colab/n.ipynb) On Colab"
+    return {
+        "metadata": {"widgets": widgets},
+        "cells": [
+            {"cell_type": "markdown", "id": "badge", "source": [badge]},
+            {"cell_type": "code", "id": "view", "source": ["show()"], "outputs": list(outputs)},
+        ],
+    }
+
+
+def display(**data: Any) -> dict[str, Any]:
+    names = {"view": build_site.VIEW, "html": "text/html", "png": "image/png", "text": "text/plain"}
+    return {
+        "output_type": "display_data",
+        "metadata": {"image/png": {"alt": 'two "bars" <b>'}},
+        "data": {names[key]: value for key, value in data.items()},
+    }
+
+
+LIVE = {"_esm": ESM, "_css": ".a {}", "count": 3, "_model_name": "AnyModel", "layout": "IPY_1"}
+SHOWN = {"view": {"model_id": "w"}, "html": "<p>static twin</p>", "text": "t"}
+
+
+def test_a_live_view_keeps_its_static_twin() -> None:
+    page = notebook(display(**SHOWN), state=LIVE)
+    found = build_site.for_the_site(page, "04")
+    (output,) = page["cells"][1]["outputs"]
+    twin = '<div class="kit-live" data-view="04-view-0"><p>static twin</p></div>'
+    assert output["data"]["text/html"] == twin
+    assert build_site.VIEW not in output["data"]
+    view = found.views["04-view-0"]
+    assert view["state"] == {"count": 3}
+    assert found.texts[view["esm"]] == ESM
+    assert "widgets" not in page["metadata"]
+    assert "_static/views/04.js" in page["cells"][-1]["source"][0]
+
+
+def test_a_view_that_needs_python_stays_static() -> None:
+    page = notebook(display(**SHOWN), state=LIVE | {"_esm": build_site.NEEDS_PYTHON + "\n" + ESM})
+    assert build_site.for_the_site(page, "04").views == {}
+    assert page["cells"][1]["outputs"][0]["data"]["text/html"] == "<p>static twin</p>"
+    assert page["cells"][-1]["id"] == "view"
+
+
+def test_a_picture_is_a_twin_too_and_its_words_are_escaped() -> None:
+    page = notebook(display(view={"model_id": "w"}, png="AAAA", text="t"), state=LIVE)
+    build_site.for_the_site(page, "06")
+    html = page["cells"][1]["outputs"][0]["data"]["text/html"]
+    assert 'alt="two &#34;bars&#34; &lt;b&gt;"' in html
+    assert "base64,AAAA" in html
+
+
+def test_progress_bars_are_left_out_and_the_rest_is_kept() -> None:
+    bar = display(view={"model_id": "gone"}, text="HBox()")
+    printed = {"output_type": "stream", "name": "stdout", "text": ["hello"]}
+    page = notebook(bar, printed, display(png="AAAA"))
+    build_site.for_the_site(page, "00")
+    assert [o["output_type"] for o in page["cells"][1]["outputs"]] == ["stream", "display_data"]
+
+
+def test_the_badge_needs_no_picture_from_elsewhere() -> None:
+    page = notebook()
+    build_site.for_the_site(page, "00")
+    assert page["cells"][0]["source"] == ["[Open in Colab](https://colab/n.ipynb). On Colab"]
+
+
+def test_dataset_text_cannot_end_the_script() -> None:
+    found = build_site.Views()
+    found.views["a"] = {"state": {"text": "\u2028</script><b>"}}
+    lines = found.script().splitlines()
+    assert len(lines) == 2
+    start = "window.KIT_VIEWS = Object.assign(window.KIT_VIEWS ?? {}, "
+    assert json.loads(lines[1].removeprefix(start).removesuffix(");")) == found.views
+
+
+def test_every_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "b.html").write_text("<h1 id='here'>x</h1>")
+    links = ["b.html", "b.html#here", "#top", "https://example.org/x", "mailto:a@b.c"]
+    bad = ["c.html", "b.html#there", "#bottom"]
+    text = "".join(f"<a href='{link}'>x</a>" for link in [*links, *bad])
+    (tmp_path / "a.html").write_text(f"<p id=top>{text}<img src='no.png'></p>")
+    assert build_site.broken_links(tmp_path) == [f"a.html -> {link}" for link in [*bad, "no.png"]]
+
+
+def test_a_notebook_that_was_not_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"00_quickstart.*make notebooks"):
+        build_site.assemble(tmp_path, tmp_path / "source")
