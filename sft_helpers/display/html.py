@@ -111,6 +111,19 @@ def text_block(text: str, spaces: Spaces = "edges") -> Markup:
     return Markup("<bdi class='sft-text'>{}</bdi>").format(visible(text, spaces))
 
 
+def prose(text: str) -> Markup:
+    """Return a sentence of the kit's own (a hint, a reason), escaped; `code` is set as code.
+
+    A backtick without its partner stays a backtick.
+    """
+    parts = re.split(r"`([^`\n]+)`", text)
+    code = Markup("<code>{}</code>")
+    return Markup("").join(
+        code.format(visible(part, "none")) if number % 2 else visible(part, "none")
+        for number, part in enumerate(parts)
+    )
+
+
 def badge(good: bool, right: str = "right", wrong: str = "wrong") -> Markup:
     """Return `✓ right` or `✗ wrong` as a small badge: a mark, a word and a colour."""
     kind, word = ("sft-good", f"✓ {right}") if good else ("sft-bad", f"✗ {wrong}")

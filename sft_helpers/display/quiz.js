@@ -10,6 +10,15 @@ function make(tag, parent, props = {}, text = "") {
   return node;
 }
 
+// A sentence of the kit's own: what stands between backticks is code.
+function say(parent, text) {
+  const place = make("bdi", parent);
+  text.split(/`([^`\n]+)`/).forEach((part, number) => {
+    if (number % 2) make("code", place, {}, part);
+    else place.append(part);
+  });
+}
+
 function badge(parent, good) {
   return make("span", parent, { class: `sft-badge ${good ? "sft-good" : "sft-bad"}` }, good ? "✓ right" : "✗ wrong");
 }
@@ -38,12 +47,12 @@ function render({ model, el }) {
 
   questions.forEach((question, number) => {
     const box = make("fieldset", root, { "data-testid": `quiz-${number + 1}` });
-    make("bdi", make("legend", box, {}, `${number + 1}. `), {}, question.prompt);
+    say(make("legend", box, {}, `${number + 1}. `), question.prompt);
     if (question.several) make("p", box, { class: "sft-note" }, "Choose all that are right.");
     const choices = question.choices.map((choice) => {
       const label = make("label", box, { class: "sft-choice" });
       const input = make("input", label, { type: question.several ? "checkbox" : "radio", name: `${group}-${number}` });
-      make("bdi", make("span", label), {}, choice.text);
+      say(make("span", label), choice.text);
       return { ...choice, input, why: make("div", box, { class: "sft-why", hidden: "" }), because: choice.why };
     });
     const row = make("div", box, { class: "sft-row" });
@@ -68,7 +77,7 @@ function render({ model, el }) {
         choice.why.hidden = !(right || choice.input.checked);
         if (choice.why.hidden) continue;
         badge(choice.why, choice.right);
-        make("bdi", make("span", choice.why, {}, " "), {}, choice.because);
+        say(make("span", choice.why, {}, " "), choice.because);
       }
       tell();
       report();

@@ -263,7 +263,7 @@ def card_html(name: str) -> str:
     """Return an exercise card: title, difficulty, minutes, folded hints, folded solution."""
     from markupsafe import Markup
 
-    from sft_helpers.display.html import page, visible
+    from sft_helpers.display.html import page, prose, visible
 
     made = find(name)
     dots = "●" * made.difficulty + "○" * (3 - made.difficulty)
@@ -272,7 +272,7 @@ def card_html(name: str) -> str:
     hints = [
         fold.format(
             f"Hint {number} of {len(made.hints)}",
-            Markup("<div class='sft-why sft-text'>{}</div>").format(visible(hint)),
+            Markup("<div class='sft-why sft-text'>{}</div>").format(prose(hint)),
         )
         for number, hint in enumerate(made.hints, start=1)
     ]

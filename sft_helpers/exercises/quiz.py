@@ -11,7 +11,7 @@ import anywidget
 import traitlets
 from markupsafe import Markup
 
-from sft_helpers.display.html import Html, badge, page, text_block, visible, visible_text
+from sft_helpers.display.html import Html, badge, page, prose, visible, visible_text
 from sft_helpers.display.widgets import show, static_only
 from sft_helpers.errors import DataError
 from sft_helpers.exercises.engine import record
@@ -65,16 +65,20 @@ class QuizView(anywidget.AnyWidget):
     results: Any = traitlets.List().tag(sync=True)
 
 
+def _block(text: str) -> Markup:
+    return Markup("<bdi class='sft-text'>{}</bdi>").format(prose(text))
+
+
 def quiz_html(questions: Sequence[Question], title: str = "Quiz") -> Html:
     """Return the static quiz: questions and choices, answers with explanations folded."""
     parts = [Markup("<div class='sft-title'>{}</div>").format(visible(title))]
     for number, question in enumerate(questions, start=1):
         choices = Markup("").join(
-            Markup("<li>{}</li>").format(text_block(text)) for text, _, _ in question.choices
+            Markup("<li>{}</li>").format(_block(text)) for text, _, _ in question.choices
         )
         reasons = Markup("").join(
             Markup("<li>{} {}<div class='sft-why'>{}</div></li>").format(
-                badge(right), text_block(text), text_block(why)
+                badge(right), _block(text), _block(why)
             )
             for text, right, why in question.choices
         )
@@ -84,7 +88,7 @@ def quiz_html(questions: Sequence[Question], title: str = "Quiz") -> Html:
                 "<details><summary>Answer</summary><ol type='a'>{}</ol></details></div>"
             ).format(
                 number,
-                text_block(question.prompt),
+                _block(question.prompt),
                 Markup(" (choose all that are right)") if question.several else "",
                 choices,
                 reasons,

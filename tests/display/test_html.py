@@ -13,6 +13,7 @@ from sft_helpers.display.html import (
     chat,
     format_number,
     page,
+    prose,
     side_by_side,
     style,
     table,
@@ -224,3 +225,8 @@ def test_token_strip_refuses_unequal_lengths():
         token_strip(["a"], [True, False])
     with pytest.raises(ValueError, match="same length"):
         token_strip(["a"], [True], ids=[1, 2])
+
+
+def test_backticks_of_our_own_sentences_become_code():
+    assert prose("use `a < b`, not `c") == Markup("use <code>a &lt; b</code>, not `c")
+    assert "&lt;script&gt;" in prose("`<script>`")
