@@ -6,6 +6,7 @@ TORCH ?= auto
 EXTRAS ?=
 NOTEBOOKS ?= $(sort $(wildcard notebooks/*.ipynb))
 LAB_ARGS ?=
+CLASS_ARGS ?=
 STORED = $(wildcard notebooks/*.ipynb notebooks/*/*.ipynb)
 
 ifeq ($(OS),Windows_NT)
@@ -25,13 +26,13 @@ STRIP = $(BIN)/python -m nbstripout --keep-id --unix-newlines --extra-keys \
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart lab test unit notebooks browser lint format strip lock town site solutions \
+.PHONY: help install quickstart lab test unit notebooks browser lint format strip lock town site solutions class \
         clean         python install-test
 
 help: ## list the targets
 	@echo "make quickstart is where to begin. All targets:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  make \1|\2/p' Makefile | awk -F '|' '{printf "%-18s %s\n", $$1, $$2}'
-	@echo "Variables: PYTHON=python3.12  TORCH=auto|cpu|cuda|skip  EXTRAS=site,evaluation"
+	@echo "Variables: PYTHON=python3.12  TORCH=auto|cpu|cuda|skip  EXTRAS=site,evaluation  CLASS_ARGS=\"--systems linux\""
 
 python:
 	@command -v "$(PYTHON)" >/dev/null 2>&1 || { \
@@ -101,6 +102,9 @@ site: notebooks ## run every notebook and build pages to read from disk: build/s
 
 solutions: install ## write the solved notebooks to notebooks/solutions
 	@$(BIN)/sft-helpers build-solutions
+
+class: install-test ## fill build/class: what thirty learners need to install and work without a network
+	@$(BIN)/python tools/class_pack.py $(CLASS_ARGS)
 
 clean: ## remove what was built and cached; keeps .venv (remove that folder by hand)
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

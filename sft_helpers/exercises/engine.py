@@ -259,6 +259,14 @@ def record(name: str, status: str) -> None:
 # --- the card --------------------------------------------------------------------------------
 
 
+def solutions_hidden() -> bool:
+    """Whether `SFT_SOLUTIONS=hide` keeps solutions off the cards, as the edition for a class does.
+
+    They stay in the package's source: this is a help against temptation, no lock.
+    """
+    return os.environ.get("SFT_SOLUTIONS", "") == "hide"
+
+
 def card_html(name: str) -> str:
     """Return an exercise card: title, difficulty, minutes, folded hints, folded solution."""
     from markupsafe import Markup
@@ -276,9 +284,8 @@ def card_html(name: str) -> str:
         )
         for number, hint in enumerate(made.hints, start=1)
     ]
-    solution = fold.format(
-        "Solution", Markup("<pre class='sft-code'>{}</pre>").format(visible(made.solution, "none"))
-    )
+    code = Markup("<pre class='sft-code'>{}</pre>").format(visible(made.solution, "none"))
+    solution = Markup("") if solutions_hidden() else fold.format("Solution", code)
     return page(
         Markup(
             "<div class='sft-card'><div class='sft-title'>Exercise: {}</div>"
@@ -296,5 +303,5 @@ def card(name: str) -> None:
     show(
         html=card_html(name),
         alt=f"Exercise {made.title}: difficulty {made.difficulty} of 3, {made.minutes} minutes, "
-        f"{len(made.hints)} hints and a solution to unfold",
+        f"{len(made.hints)} hints{'' if solutions_hidden() else ' and a solution'} to unfold",
     )

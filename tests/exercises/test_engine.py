@@ -180,6 +180,15 @@ def test_progress_is_written_only_when_asked(double, monkeypatch, tmp_path, caps
     assert "could not be written" in capsys.readouterr().out
 
 
+def test_a_class_may_hide_the_solutions(double, monkeypatch):
+    assert "return 2 * x" in engine.card_html("demo-1")
+    monkeypatch.setenv("SFT_SOLUTIONS", "hide")
+    hidden = engine.card_html("demo-1")
+    assert "return 2 * x" not in hidden
+    assert "Solution" not in hidden
+    assert "Hint 2 of 2" in hidden
+
+
 def test_the_card_folds_hints_and_solution(double, monkeypatch):
     published = []
     monkeypatch.setattr(
