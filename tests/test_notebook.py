@@ -57,6 +57,11 @@ def test_stamps_go_into_badge_cells_and_the_readme(tmp_path, monkeypatch):
         {"id": "title", "source": ["# 00 · A name\n", "\n", "**A promise.**\n"]},
         {"id": "badge", "source": ["old"]},
     ]
+    for cell in cells:
+        cell["cell_type"] = "markdown"
+    (tmp_path / "docs").mkdir()
+    guide = tmp_path / "docs" / "instructor.md"
+    guide.write_text(f"x\n{stamp.PLANS_START}\nold\n{stamp.PLANS_END}\ny\n")
     (tmp_path / "notebooks").mkdir()
     path = tmp_path / "notebooks" / "00_a.ipynb"
     path.write_text(json.dumps({"cells": cells}))
@@ -75,6 +80,7 @@ def test_stamps_go_into_badge_cells_and_the_readme(tmp_path, monkeypatch):
     assert "me/kit/blob/main/notebooks/00_a.ipynb" in line
     readme = (tmp_path / "README.md").read_text()
     assert "| [00 · A name](notebooks/00_a.ipynb) | A promise. | 1.5 |" in readme
+    assert guide.read_text().count("| 0:00 | 00 · A name | 2 | 1 | 0 | 3 |") == 3
     assert readme.startswith("x\n")
     assert readme.endswith("y\n")
     assert stamp.stamp(check=True) == []

@@ -1,4 +1,4 @@
-"""Stamp measured minutes and badges into the notebooks and the README.
+"""Stamp measured minutes and badges into the notebooks, the README and the instructor's guide.
 
     python tools/stamp.py           write them, from build/timings.json
     python tools/stamp.py --check   exit 1 when a notebook or the README lacks its stamp
@@ -20,6 +20,23 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TIMINGS = ROOT / "build" / "timings.json"
 START, END = "<!-- course:start -->", "<!-- course:end -->"
+PLANS_START, PLANS_END = "<!-- plans:start -->", "<!-- plans:end -->"
+WORDS_A_MINUTE = 150
+# Which notebooks a workshop takes, by number.
+PLANS = {
+    "Half a day: what SFT does": ("00", "04", "07", "09"),
+    "A day: from rows to a model that you believe": (
+        "00",
+        "01",
+        "03",
+        "04",
+        "06",
+        "07",
+        "09",
+        "10",
+    ),
+    "Two days: the whole course": None,
+}
 
 
 def minutes(seconds: float) -> str:
@@ -59,6 +76,41 @@ def course_rows(notebooks: list[Path], timings: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
+def plan_rows(notebooks: list[Path], timings: dict[str, float]) -> str:
+    """The run sheets: for each plan a table with minutes to run, to read and for exercises."""
+    sys.path.insert(0, str(ROOT))
+    from sft_helpers.exercises.engine import exercises_in
+    from sft_helpers.exercises.solutions import module_for
+
+    lines = []
+    for title, numbers in PLANS.items():
+        chosen = [p for p in notebooks if numbers is None or p.stem.split("_")[0] in numbers]
+        lines += [f"### {title}", "", "| from | notebook | run | read | exercises | in all |"]
+        lines += ["|---|---|---|---|---|---|"]
+        total = 0
+        for path in chosen:
+            cells = json.loads(path.read_text("utf-8"))["cells"]
+            prose = [c for c in cells if c["cell_type"] == "markdown" and c.get("id") != "badge"]
+            words = sum(len("".join(cell["source"]).split()) for cell in prose)
+            run, read = math.ceil(timings[path.stem] / 60), math.ceil(words / WORDS_A_MINUTE)
+            work = sum(made.minutes for made in exercises_in(module_for(path)).values())
+            clock = f"{total // 60}:{total % 60:02}"
+            title_line = "".join(cells[0]["source"]).splitlines()[0].removeprefix("# ")
+            spent = run + read + work
+            lines.append(f"| {clock} | {title_line} | {run} | {read} | {work} | {spent} |")
+            total += spent
+        lines += ["", f"Together {total // 60} h {total % 60:02} min, breaks not counted.", ""]
+    return "\n".join(lines)
+
+
+def replace_between(path: Path, start: str, end: str, text: str) -> None:
+    """Replace what stands between two marks of a file."""
+    whole = path.read_text("utf-8")
+    before, rest = whole.split(start)
+    after = rest.split(end)[1]
+    path.write_text(f"{before}{start}\n{text}\n{end}{after}", "utf-8", newline="\n")
+
+
 def stamp(check: bool = False) -> list[str]:
     """Write all stamps; with `check` only say what is missing."""
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -83,11 +135,9 @@ def stamp(check: bool = False) -> list[str]:
         badge["source"] = [stamp_of(name, timings[path.stem], repository)]
         text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
         path.write_text(text, "utf-8", newline="\n")
-    text = readme.read_text("utf-8")
-    before, rest = text.split(START)
-    after = rest.split(END)[1]
-    table = course_rows(notebooks, timings)
-    readme.write_text(f"{before}{START}\n{table}\n{END}{after}", "utf-8", newline="\n")
+    replace_between(readme, START, END, course_rows(notebooks, timings))
+    guide = ROOT / "docs" / "instructor.md"
+    replace_between(guide, PLANS_START, PLANS_END, plan_rows(notebooks, timings))
     return []
 
 

@@ -23,7 +23,7 @@ _BANNER = (
 
 def module_for(notebook: Path) -> str:
     """Return the exercise module of a notebook: `04_loss_masking.ipynb` → `loss_masking`."""
-    return re.sub(r"^\d+_", "", notebook.stem)
+    return re.sub(r"^\d+[a-z]?_", "", notebook.stem)
 
 
 def exercise_cells(notebook: Any) -> dict[str, Any]:
