@@ -64,13 +64,14 @@ def course_rows(notebooks: list[Path], timings: dict[str, float]) -> str:
     for path in notebooks:
         cells = json.loads(path.read_text("utf-8"))["cells"]
         title = "".join(cells[0]["source"])
-        name = re.search(r"^# +(?:\d+ · )?(.+)$", title, re.M)
+        name = re.search(r"^# +(?:\w+ · )?(.+)$", title, re.M)
         promise = re.search(r"^\*\*(.+?)\*\*$", title, re.M)
         if name is None or promise is None:
             raise SystemExit(f"{path}: the first cell needs a `# title` and a **bold promise**")
         relative = path.relative_to(ROOT).as_posix()
+        number = path.stem.split("_")[0]
         lines.append(
-            f"| [{path.stem[:2]} · {name[1]}]({relative}) | {promise[1]} "
+            f"| [{number} · {name[1]}]({relative}) | {promise[1]} "
             f"| {minutes(timings[path.stem])} |"
         )
     return "\n".join(lines)

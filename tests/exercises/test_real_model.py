@@ -1,0 +1,92 @@
+"""Exercises and data of notebook 07b: right answers pass, wrong ones get their own diagnosis."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sft_helpers.exercises import grade
+from sft_helpers.exercises.engine import exercises_in
+from sft_helpers.exercises.real_model import ANSWERS, CAUSES, CLAIMS
+from sft_helpers.town import data_dir
+
+NAMES = sorted(exercises_in("real_model"))
+CAUSE_OF = dict(zip(ANSWERS, CAUSES, strict=True))
+HOLDS = {"A": True, "B": False, "C": False, "D": True, "E": False}
+
+
+def solved(name):
+    space = {}
+    exec(exercises_in("real_model")[name].solution, space)
+    return next(value for key, value in space.items() if not key.startswith("__"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_blank_is_todo_and_solution_is_ok(name):
+    assert grade(name, ...).status == "todo"
+    outcome = grade(name, solved(name))
+    assert outcome.status == "ok", outcome.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "diagnosis"),
+    [
+        ("format only", "dictionary"),
+        ({"A": "nothing learned"}, "B, C, D, E still missing"),
+        (CAUSE_OF | {"B": "bad luck"}, "'bad luck' is none of"),
+        (CAUSE_OF | {"A": "only asked"}, "Did the weights move"),
+        (CAUSE_OF | {"B": "nothing learned"}, "never asked to teach"),
+        (CAUSE_OF | {"C": "collapsed"}, "after the closing brace"),
+        (CAUSE_OF | {"D": "nothing learned"}, "too much was destroyed"),
+        (CAUSE_OF | {"E": "format only"}, "has read a request"),
+    ],
+)
+def test_wrong_causes_are_diagnosed(answer, diagnosis):
+    outcome = grade("real-model-1", answer)
+    assert outcome.status == "not yet"
+    assert diagnosis in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "diagnosis"),
+    [
+        (True, "dictionary"),
+        (HOLDS | {"A": "yes"}, "'yes' is none of True, False"),
+        *(
+            (HOLDS | {letter: not HOLDS[letter]}, diagnosis)
+            for letter, diagnosis in zip(
+                CLAIMS,
+                ["do they overlap", "*right* numbers", "three intervals", "counted", "seeds"],
+                strict=True,
+            )
+        ),
+    ],
+)
+def test_wrong_claims_are_diagnosed(answer, diagnosis):
+    outcome = grade("real-model-2", answer)
+    assert outcome.status == "not yet"
+    assert diagnosis in outcome.message
+
+
+def rows(name):
+    text = (data_dir().parent / "smollm2" / name).read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_no_held_out_question_is_trained():
+    train, held = rows("train.jsonl"), rows("heldout.jsonl")
+    asked = {row["prompt"][0]["content"].lower() for row in train}
+    questions = [row["question"].lower() for row in held]
+    assert len(asked) == len(train) == 32
+    assert len(set(questions)) == len(held) == 48
+    assert not asked & set(questions)
+
+
+def test_every_training_answer_is_the_format():
+    for row in rows("train.jsonl"):
+        [turn] = row["completion"]
+        made = json.loads(turn["content"])
+        assert list(made) == ["answer", "unit"]
+        assert type(made["answer"]) in (int, float)
+        assert json.dumps(made) == turn["content"]
