@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 from pytest_socket import SocketBlockedError, SocketConnectBlockedError
 
-from tools import browser, install, lock, timings
+from tools import browser, install, lock, timings, wide_grids
 
 ROOT = Path(__file__).resolve().parents[1]
 SH = shutil.which("dash") or shutil.which("sh") or "sh"
@@ -268,3 +268,7 @@ def test_processes_that_a_test_starts_are_held_too() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.endswith(f"no network in tests: something tried to reach {ELSEWHERE}\n")
+
+
+def test_the_page_of_wide_grids_is_what_the_runs_say() -> None:
+    assert (ROOT / "docs" / "wide-grids.md").read_text("utf-8") == wide_grids.page()
