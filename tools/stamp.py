@@ -71,8 +71,7 @@ def course_rows(notebooks: list[Path], timings: dict[str, float]) -> str:
         relative = path.relative_to(ROOT).as_posix()
         number = path.stem.split("_")[0]
         lines.append(
-            f"| [{number} · {name[1]}]({relative}) | {promise[1]} "
-            f"| {minutes(timings[path.stem])} |"
+            f"| [{number} · {name[1]}]({relative}) | {promise[1]} | {minutes(timings[path.stem])} |"
         )
     return "\n".join(lines)
 
