@@ -17,6 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
         clean,
         convert,
         doctor,
+        lint,
         progress_command,
         quickstart,
     )
@@ -33,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_parser(commands)
     convert.add_parser(commands)
     clean.add_parser(commands)
+    lint.add_parser(commands)
     progress_command.add_parser(commands)
     class_report.add_parser(commands)
     build_town.add_parser(commands)
