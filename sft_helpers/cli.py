@@ -20,6 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
         lint,
         progress_command,
         quickstart,
+        run,
     )
     from sft_helpers.exercises import solutions
 
@@ -31,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     quickstart.add_parser(commands)
+    run.add_parser(commands)
     doctor.add_parser(commands)
     convert.add_parser(commands)
     clean.add_parser(commands)
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print(
-            f"\nInterrupted. Run `sft-helpers {args.command}` again: it starts from a clean state.",
+            f"\nInterrupted. Run `sft-helpers {args.command}` again: nothing is half done.",
             file=sys.stderr,
         )
         return 130

@@ -176,7 +176,8 @@ def wilson_interval(right: int, questions: int, *, level: float = 0.95) -> Inter
     centre = (share + z**2 / (2 * questions)) / (1 + z**2 / questions)
     half = z * math.sqrt(share * (1 - share) / questions + (z / (2 * questions)) ** 2)
     half /= 1 + z**2 / questions
-    return Interval(share, min(share, centre - half), max(share, centre + half), level)
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return Interval(share, min(share, low), max(share, high), level)
 
 
 def interval_coverage(

@@ -202,3 +202,9 @@ def test_the_base_model_knows_what_it_does_not_answer():
     assert judging.sentence_start(rows[0]) == "Kira Kelham works as a"
     assert judging.share(judging.fact_completion(model, tokenizer, rows)) >= 0.95
     assert not math.isnan(judging.share([]))
+
+
+def test_an_interval_stays_between_nothing_and_everything():
+    for n in range(1, 200):
+        assert wilson_interval(n, n).high == 1.0
+        assert wilson_interval(0, n).low == 0.0

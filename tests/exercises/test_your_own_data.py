@@ -1,0 +1,107 @@
+"""Exercises of notebook 13: right answers pass, typical wrong ones get their own diagnosis."""
+
+from __future__ import annotations
+
+import pytest
+
+from sft_helpers.exercises import grade
+from sft_helpers.exercises.engine import exercises_in
+from sft_helpers.exercises.your_own_data import CATCHES, FAULTS
+
+NAMES = sorted(exercises_in("your_own_data"))
+CAUGHT = dict(zip(FAULTS, CATCHES, strict=True))
+
+
+def solved(name):
+    space = {}
+    exec(exercises_in("your_own_data")[name].solution, space)
+    return next(value for key, value in space.items() if not key.startswith("__"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_blank_is_todo_and_solution_is_ok(name):
+    assert grade(name, ...).status == "todo"
+    outcome = grade(name, solved(name))
+    assert outcome.status == "ok", outcome.message
+
+
+def refused(name, answer, diagnosis):
+    outcome = grade(name, answer)
+    assert outcome.status == "not yet"
+    assert diagnosis in outcome.message
+
+
+def chat(user, assistant):
+    turns = [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+    return {"messages": turns}
+
+
+@pytest.mark.parametrize(
+    ("function", "diagnosis"),
+    [
+        (lambda t: print(t), "returns nothing"),
+        (lambda t: [t], "a row is a dictionary"),
+        (lambda t: t, "cannot be converted"),
+        (lambda t: t | chat(t["customer_text"], t["agent_text"]), "would be left out"),
+        (lambda t: chat(t["agent_text"], t["customer_text"]), "wrong way round"),
+        (lambda t: chat(t["customer_text"].lower(), t["agent_text"]), "missing or changed"),
+        (
+            lambda t: {
+                "messages": [
+                    {"role": "system", "content": f"ticket {t['ticket']}"},
+                    *chat(t["customer_text"], t["agent_text"])["messages"],
+                ]
+            },
+            "number and stars",
+        ),
+    ],
+)
+def test_wrong_tables_are_diagnosed(function, diagnosis):
+    refused("your-own-data-1", function, diagnosis)
+
+
+def test_question_and_answer_columns_are_accepted_too():
+    def columns(ticket):
+        return {"question": ticket["customer_text"], "answer": ticket["agent_text"]}
+
+    assert grade("your-own-data-1", columns).status == "ok"
+
+
+def by_person(rows, people):
+    chosen = {f"person {n}" for n in range(people)}
+    held = [row for row in rows if row["person"] in chosen]
+    return [row for row in rows if row not in held], held
+
+
+@pytest.mark.parametrize(
+    ("function", "diagnosis"),
+    [
+        (lambda rows, share: print(share), "returns nothing"),
+        (lambda rows, share: rows, "two lists"),
+        (lambda rows, share: (rows, []), "one side is empty"),
+        (lambda rows, share: (rows[:30], rows[45:]), "45 came out"),
+        (lambda rows, share: (rows[15:], rows[:15]), "on both sides"),
+        (lambda rows, share: by_person(rows, 3)[::-1], "exchange the two"),
+        (lambda rows, share: by_person(rows, 1), "holds out 5"),
+        (lambda rows, share: by_person(rows, 3), "use the argument"),
+    ],
+)
+def test_wrong_splits_are_diagnosed(function, diagnosis):
+    refused("your-own-data-2", function, diagnosis)
+
+
+@pytest.mark.parametrize(
+    ("answer", "diagnosis"),
+    [
+        ("convert", "dictionary"),
+        ({"A": "convert"}, "B, C, D, E still"),
+        (CAUGHT | {"A": "luck"}, "is no stage"),
+        (CAUGHT | {"A": "clean"}, "map roles"),
+        (CAUGHT | {"B": "preflight"}, "reads what answers say"),
+        (CAUGHT | {"C": "evaluation"}, "without a row"),
+        (CAUGHT | {"D": "preflight"}, "nothing before the run"),
+        (CAUGHT | {"E": "monitor"}, "What is left"),
+    ],
+)
+def test_wrong_stages_are_diagnosed(answer, diagnosis):
+    refused("your-own-data-3", answer, diagnosis)
