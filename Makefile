@@ -42,7 +42,7 @@ install: python ## make .venv and install the kit; does nothing when nothing cha
 	@$(SETUP) --extras "$(EXTRAS)"
 
 install-test: python
-	@$(SETUP) --extras "test,evaluation,smollm2,$(EXTRAS)" --system-packages
+	@$(SETUP) --extras "test,evaluation,smollm2,scaling,serving,$(EXTRAS)" --system-packages
 
 quickstart: install ## set up, then fine-tune a first model: before and after in a minute of training
 	@$(BIN)/sft-helpers quickstart
@@ -53,8 +53,9 @@ lab: install ## set up, then open the notebooks in JupyterLab
 
 test: install-test lint unit notebooks browser ## everything that must hold: lint, unit tests, every notebook, browser tests
 
-unit: install-test ## unit tests, two at a time, without network
-	@$(PYTEST) -n 2 --dist worksteal -m "not browser" tests
+unit: install-test ## unit tests, two at a time, without network; leaves build/test-results.jsonl
+	@mkdir -p build && rm -f build/test-results.jsonl
+	@SFT_TEST_RESULTS="$(CURDIR)/build/test-results.jsonl" $(PYTEST) -n 2 --dist worksteal -m "not browser" tests
 
 notebooks: install-test ## run every notebook, two at a time; leaves build/results.jsonl and build/timings.json
 	@if [ -z "$(NOTEBOOKS)" ]; then echo "Stopped: there is no notebook to run." >&2; exit 1; fi
@@ -74,10 +75,11 @@ browser: install-test ## the tests that drive JupyterLab in Chromium
 	elif [ "$$CI" = true ]; then exit 1; \
 	else echo "[browser] BROWSER TESTS WERE NOT RUN."; fi
 
-lint: install-test ## ruff, mypy, and whether the notebooks are stored without outputs
+lint: install-test ## ruff, mypy, sft-helpers lint, and whether the notebooks are stored without outputs
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
+	@$(QUIET) $(BIN)/sft-helpers lint notebooks README.md CONTRIBUTING.md docs data sft_helpers tools
 	@if [ -n "$(STORED)" ]; then $(STRIP) --verify $(STORED) || { \
 	  echo "Stopped: the notebooks above carry outputs or personal metadata: run make format." >&2; exit 1; }; fi
 
