@@ -189,7 +189,7 @@ class Environment:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         before = self.log.stat().st_size if self.log.exists() else 0
         screen = sys.stdout.isatty()
-        # DeepSpeed, where an extra asks for it: without its compiled kernels, which a CPU cannot use
+        # DeepSpeed, where an extra asks for it, without compiled kernels: a CPU cannot use them
         environment = {"DS_BUILD_OPS": "0", "DS_ACCELERATOR": "cpu", **os.environ}
         done = subprocess.run(command, cwd=self.root, capture_output=not screen, env=environment)
         self.words = "" if screen else (done.stdout + done.stderr).decode("utf-8", "replace")
