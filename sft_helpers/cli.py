@@ -17,7 +17,9 @@ def build_parser() -> argparse.ArgumentParser:
         clean,
         convert,
         doctor,
+        export_command,
         lint,
+        preflight_command,
         progress_command,
         quickstart,
         run,
@@ -36,7 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_parser(commands)
     convert.add_parser(commands)
     clean.add_parser(commands)
+    preflight_command.add_parser(commands)
     lint.add_parser(commands)
+    export_command.add_parser(commands)
     progress_command.add_parser(commands)
     class_report.add_parser(commands)
     build_town.add_parser(commands)

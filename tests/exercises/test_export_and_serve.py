@@ -1,0 +1,127 @@
+"""Exercises of notebook 12: right answers pass, typical wrong ones get their own diagnosis."""
+
+from __future__ import annotations
+
+import pytest
+
+from sft_helpers.exercises import grade
+from sft_helpers.exercises.engine import exercises_in
+from sft_helpers.exercises.export_and_serve import _RIGHT, BROKEN
+
+NAMES = sorted(exercises_in("export_and_serve"))
+
+
+def solved(name):
+    space = {}
+    exec(exercises_in("export_and_serve")[name].solution, space)
+    return next(value for key, value in space.items() if not key.startswith("__"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_blank_is_todo_and_solution_is_ok(name):
+    assert grade(name, ...).status == "todo"
+    outcome = grade(name, solved(name))
+    assert outcome.status == "ok", outcome.message
+
+
+def refused(name, answer, diagnosis):
+    outcome = grade(name, answer)
+    assert outcome.status == "not yet"
+    assert diagnosis in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "diagnosis"),
+    [
+        ("newline", "dictionary"),
+        ({"A": "system prompt"}, "B, C, D, E still"),
+        (_RIGHT | {"B": "gremlins"}, "is no cause"),
+        (_RIGHT | {"A": "template"}, "did you send one"),
+        (_RIGHT | {"B": "newline"}, "What comes next"),
+        (_RIGHT | {"C": "system prompt"}, "Whose format"),
+        (_RIGHT | {"D": "generation prompt"}, "one token is missing"),
+        (_RIGHT | {"E": "template"}, "first two ids"),
+    ],
+)
+def test_wrong_causes_are_diagnosed(answer, diagnosis):
+    refused("export-and-serve-1", answer, diagnosis)
+
+
+GOOD = solved("export-and-serve-2")
+
+
+@pytest.mark.parametrize(
+    ("answer", "diagnosis"),
+    [
+        (7, "give the text"),
+        (f'TEMPLATE """{GOOD}"""', "between the triple quotes"),
+        ("{{ .Prompt }}", ".Messages"),
+        ("{{ range .Messages }}", "does not render"),
+        (BROKEN, "only line ends differ"),
+        (GOOD.replace("<|im_start|>assistant\n", ""), "generation prompt is missing"),
+        (GOOD.rstrip("\n"), "behind the last header"),
+        (GOOD.replace("<|im_start|>{{", "<s>{{"), "training has"),
+        (
+            '{{ range .Messages }}{{ if ne .Role "system" }}<|im_start|>{{ .Role }}\n'
+            "{{ .Content }}<|im_end|>\n{{ end }}{{ end }}<|im_start|>assistant\n",
+            "system prompt is dropped",
+        ),
+    ],
+)
+def test_wrong_templates_are_diagnosed(answer, diagnosis):
+    refused("export-and-serve-2", answer, diagnosis)
+
+
+def text_of(tokenizer, messages, **options):
+    return tokenizer.apply_chat_template(messages, tokenize=False, **options)
+
+
+@pytest.mark.parametrize(
+    ("function", "diagnosis"),
+    [
+        (lambda t, m: print(), "returns nothing"),
+        (lambda t, m: text_of(t, m, add_generation_prompt=True), "that is text"),
+        (
+            lambda t, m: dict(
+                t.apply_chat_template(m, add_generation_prompt=True, return_dict=True)
+            ),
+            "input_ids",
+        ),
+        (
+            lambda t, m: t(text_of(t, m, add_generation_prompt=True))["input_ids"],
+            "stands there twice",
+        ),
+        (lambda t, m: t(text_of(t, m), add_special_tokens=False)["input_ids"], "too early"),
+        (lambda t, m: t(m[-1]["content"])["input_ids"], "training has"),
+    ],
+)
+def test_wrong_ids_are_diagnosed(function, diagnosis):
+    refused("export-and-serve-3", function, diagnosis)
+
+
+def test_a_batch_of_one_is_accepted():
+    def as_tensor(tokenizer, messages):
+        return tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+        )["input_ids"]
+
+    assert grade("export-and-serve-3", as_tensor).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("answer", "diagnosis"),
+    [
+        ("ABCDE", "set of letters"),
+        ({"Z"}, "there is no Z"),
+        (set("ABCDEF"), "pickle"),
+        (set("ABCDEG"), "resuming"),
+        (set("ABCDEH"), "real people"),
+        (set("ABCE"), "without D"),
+        (set("ACDE"), "without B"),
+        (set("ABDE"), "without C"),
+        (set("BCDE"), "without A"),
+        (set("ABCD"), "without E"),
+    ],
+)
+def test_wrong_files_are_diagnosed(answer, diagnosis):
+    refused("export-and-serve-4", answer, diagnosis)
