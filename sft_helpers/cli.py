@@ -19,6 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
         doctor,
         export_command,
         lint,
+        memory_command,
         preflight_command,
         progress_command,
         quickstart,
@@ -40,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     clean.add_parser(commands)
     preflight_command.add_parser(commands)
     lint.add_parser(commands)
+    memory_command.add_parser(commands)
     export_command.add_parser(commands)
     progress_command.add_parser(commands)
     class_report.add_parser(commands)

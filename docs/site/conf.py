@@ -1,4 +1,4 @@
-"""Sphinx settings of the site; `python tools/build_site.py` copies this beside the pages and builds."""
+"""Sphinx settings of the site; tools/build_site.py copies this beside the pages and builds."""
 
 import tomllib
 from pathlib import Path

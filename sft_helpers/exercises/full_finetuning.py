@@ -258,6 +258,56 @@ def check_differs(function: Callable[..., Any]) -> str | None:
     return None
 
 
+# Exercise 5: weights of Qwen2.5-1.5B (a test compares with its modules).
+WEIGHTS_15B = 1_543_714_304
+_KEPT = {"weights": 4, "gradients": 4, "optimizer states": 8}  # bytes for each weight
+
+
+@exercise(
+    "full-finetuning-5",
+    title="What a run keeps of each weight",
+    difficulty=2,
+    minutes=5,
+    hints=[
+        "Autocast changes what is computed with, not what is stored: the weights are fp32.",
+        "A gradient has the dtype of its weight. AdamW keeps two moments for each weight.",
+        "4, 4 and 8 bytes for each weight; a GB is a billion bytes.",
+    ],
+    solution="""
+        memory = {
+            "weights": 4 * 1_543_714_304 / 1e9,
+            "gradients": 4 * 1_543_714_304 / 1e9,
+            "optimizer states": 8 * 1_543_714_304 / 1e9,
+        }
+    """,
+    praise="24.7 GB before the first activation: a card of 24 GB is full.",
+)
+def check_kept(answer: Any) -> str | None:
+    """Name the first wrong part by the short cut that leads to its value."""
+    if not isinstance(answer, dict) or set(answer) != set(_KEPT):
+        return f"give a dict with {', '.join(_KEPT)}"
+    for part, size in _KEPT.items():
+        found = answer[part]
+        if not isinstance(found, (int, float)) or isinstance(found, bool):
+            return f"{part}: give a number of gigabytes"
+        right = size * WEIGHTS_15B / 1e9
+        if abs(found / right - 1) < 0.02:
+            continue
+        if abs(found / (right * 1e9) - 1) < 0.02:
+            return f"{part}: those are bytes; a GB is a billion of them"
+        if abs(found / (right / 1.0737) - 1) < 0.02:
+            return f"{part}: those are GiB (2**30 bytes); asked are GB, a billion"
+        if abs(found / (right / 2) - 1) < 0.02:
+            return {
+                "weights": "weights: bf16=True computes in bf16, but keeps the weights in fp32",
+                "gradients": "gradients: each has the dtype of its weight, fp32 here, not bf16",
+                "optimizer states": "optimizer states: AdamW keeps *two* moments for each weight,"
+                " both fp32",
+            }[part]
+        return f"{part}: {size} bytes for each of {WEIGHTS_15B:,} weights are not {found:.3g} GB"
+    return None
+
+
 QUIZ = [
     Question(
         "The training loss still falls, the held-out loss has been rising for 50 steps. What now?",

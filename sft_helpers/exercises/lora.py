@@ -205,6 +205,42 @@ def _first(values: Iterable[str]) -> str | None:
     return next(iter(values), None)
 
 
+# Exercise 5: the parts of a step's memory, and those that LoRA shrinks most.
+PARTS = ("weights", "gradients", "optimizer states", "activations", "logits and loss")
+SHRUNK = {"gradients", "optimizer states"}
+
+
+@exercise(
+    "lora-5",
+    title="Which memory does LoRA save?",
+    difficulty=2,
+    minutes=5,
+    hints=[
+        "W is frozen, but it still multiplies: it has to be there.",
+        "To reach the adapters of the first layer, the gradient passes through all the others.",
+        "Only what is kept *for each weight that trains* gets smaller.",
+    ],
+    solution='saved = {"gradients", "optimizer states"}',
+    praise="12 of 16 bytes a weight. Activations, so length and batch, stay your problem.",
+)
+def check_saved(answer: Any) -> str | None:
+    """Name the first misjudged part and why."""
+    chosen = {str(part) for part in answer}
+    if not chosen <= set(PARTS):
+        return f"give a set of parts from {', '.join(PARTS)}"
+    why = {
+        "weights": "the frozen weights still multiply in every pass, so they stay in memory whole;"
+        " storing them in 16 or 4 bits is another step (notebook 08)",
+        "gradients": "a frozen weight gets no gradient: only A and B have one",
+        "optimizer states": "AdamW keeps moments only for what trains: A and B",
+        "activations": "the gradient still passes through every layer to reach A and B, so what the"
+        " layers computed is kept; checkpointing and shorter rows save here",
+        "logits and loss": "the model still predicts every token from the whole vocabulary",
+    }
+    wrong = sorted(chosen ^ SHRUNK)
+    return why[wrong[0]] if wrong else None
+
+
 QUIZ = [
     Question(
         "Why does a fresh LoRA adapter change nothing?",

@@ -209,6 +209,53 @@ def check_gigabytes(answer: Any) -> str | None:
     )
 
 
+# Exercise 5: cards, what is used once, what each row adds, and what to keep free, all in GB.
+_FITS = (
+    ((24, 6.07, 0.98, 2.0), 16), ((8, 6.07, 0.98, 2.0), 0), ((16, 6.07, 0.98, 2.0), 8),
+    ((6, 6.07, 0.98, 1.0), 0), ((10, 4.0, 1.0, 0.0), 6),
+)  # fmt: skip
+
+
+@exercise(
+    "qlora-5",
+    title="How many rows fit?",
+    difficulty=2,
+    minutes=6,
+    hints=[
+        "What is left for rows is the card without what is used once and without the reserve.",
+        "Only whole rows fit: round down, and never below 0.",
+        "max(0, int((card - once - reserve) // row))",
+    ],
+    solution="""
+        def rows_that_fit(card, once, row, reserve):
+            return max(0, int((card - once - reserve) // row))
+    """,
+    praise="the explorer's largest batch, with a reserve for what no prediction contains.",
+)
+def check_rows(function: Callable[..., Any]) -> str | None:
+    """Try cards of several sizes, one too small for the model."""
+    for arguments, right in _FITS:
+        card, once, row, reserve = arguments
+        found = function(*arguments)
+        if found is None:
+            return "your function returns nothing; end it with `return ...`"
+        if found == right:
+            continue
+        room = card - once - reserve
+        if found < 0:
+            return f"on a card of {card} GB not even the model fits: that is 0 rows, not {found}"
+        if not float(found).is_integer():
+            return "only whole rows fit: round down"
+        if found == math.ceil(room / row):
+            return "you round up: the last row would not fit any more"
+        if reserve and found == max(0, (card - once) // row):
+            return "the reserve is missing: context and fragmentation need room too"
+        if found == card // row:
+            return "what is used once is missing: weights, adapters and optimizer take room first"
+        return f"rows_that_fit{arguments} is {right}; yours gives {found}"
+    return None
+
+
 QUIZ = [
     Question(
         "What is trained in QLoRA?",

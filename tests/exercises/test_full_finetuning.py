@@ -4,7 +4,7 @@ from statistics import mean, stdev
 
 import pytest
 
-from sft_helpers.exercises import grade
+from sft_helpers.exercises import full_finetuning, grade
 from sft_helpers.exercises.full_finetuning import (
     CAUSES,
     DIAGNOSIS,
@@ -158,3 +158,32 @@ def test_a_right_rule_passes():
 )
 def test_wrong_rules_are_diagnosed(function, words):
     refuses("full-finetuning-4", function, words)
+
+
+@pytest.mark.parametrize(
+    ("change", "diagnosis"),
+    [
+        ({"weights": 3.09}, "keeps the weights in fp32"),
+        ({"gradients": 3.09}, "the dtype of its weight"),
+        ({"optimizer states": 6.17}, "*two* moments"),
+        ({"weights": 6_174_857_216}, "those are bytes"),
+        ({"gradients": 5.75}, "GiB"),
+        ({"optimizer states": 1.0}, "8 bytes for each"),
+        ({"weights": "6.17"}, "a number"),
+        ({"logits": 1.0}, "give a dict"),
+    ],
+)
+def test_wrong_bytes_a_weight_are_diagnosed(change, diagnosis):
+    right = {"weights": 6.17, "gradients": 6.17, "optimizer states": 12.35}
+    assert grade("full-finetuning-5", right).status == "ok"
+    refuses("full-finetuning-5", right | change, diagnosis)
+
+
+def test_the_bytes_asked_for_are_those_predicted():
+    from sft_helpers.memory import predict
+
+    found = predict("Qwen2.5-1.5B", method="full", length=1024, batch=1)
+    assert found.parameters == full_finetuning.WEIGHTS_15B
+    for part, size in full_finetuning._KEPT.items():
+        if part != "gradients":  # those are not all there yet at the highest moment
+            assert found.components[part] == pytest.approx(size * found.parameters, rel=1e-3)

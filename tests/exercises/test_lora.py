@@ -6,7 +6,7 @@ import pytest
 
 from sft_helpers.exercises import grade
 from sft_helpers.exercises.engine import exercises_in
-from sft_helpers.exercises.lora import CAUSES, LLAMA_NAMES, SYMPTOMS
+from sft_helpers.exercises.lora import CAUSES, LLAMA_NAMES, SHRUNK, SYMPTOMS
 
 NAMES = sorted(exercises_in("lora"))
 CAUSE_OF = dict(zip(SYMPTOMS, CAUSES, strict=True))
@@ -100,3 +100,31 @@ def test_wrong_scales_are_diagnosed(function, diagnosis):
 )
 def test_wrong_causes_are_diagnosed(answer, diagnosis):
     refused("lora-4", answer, diagnosis)
+
+
+@pytest.mark.parametrize(
+    ("answer", "diagnosis"),
+    [
+        ({"gradients"}, "moments only for what trains"),
+        ({"optimizer states"}, "gets no gradient"),
+        ({"gradients", "optimizer states", "weights"}, "still multiply"),
+        ({"gradients", "optimizer states", "activations"}, "still passes through every layer"),
+        ({"gradients", "optimizer states", "logits and loss"}, "the whole vocabulary"),
+        ({"everything"}, "parts from"),
+    ],
+)
+def test_misjudged_parts_of_memory_are_diagnosed(answer, diagnosis):
+    refused("lora-5", answer, diagnosis)
+
+
+def test_the_parts_that_shrink_are_those_predicted():
+    from sft_helpers.memory import predict
+
+    full, adapter = (
+        predict("tiny", method=method, length=512, batch=2, precision="fp32", checkpointing=False)
+        for method in ("full", "lora")
+    )
+    assert adapter.trainable < full.trainable / 5
+    for part in ("weights", "optimizer states", "activations", "logits and loss"):
+        smaller = adapter.components[part] < full.components[part] / 4
+        assert smaller == (part in SHRUNK), part

@@ -128,3 +128,19 @@ def test_the_parts_of_the_7b_are_those_of_its_modules():
     linear = sum(m.outputs * m.inputs * m.layers for m in found.modules)
     assert linear == LINEAR_7B
     assert found.total - found.trainable - linear == OTHER_7B
+
+
+@pytest.mark.parametrize(
+    ("function", "diagnosis"),
+    [
+        (lambda card, once, row, reserve: print(card), "returns nothing"),
+        (lambda card, once, row, reserve: (card - once - reserve) / row, "round down"),
+        (lambda card, once, row, reserve: int((card - once - reserve) // row), "that is 0 rows"),
+        (lambda card, once, row, reserve: int(-((once + reserve - card) // row)), "you round up"),
+        (lambda card, once, row, reserve: max(0, int((card - once) // row)), "reserve is missing"),
+        (lambda card, once, row, reserve: int(card // row), "used once is missing"),
+        (lambda card, once, row, reserve: 3, "is 16; yours"),
+    ],
+)
+def test_wrong_numbers_of_rows_are_diagnosed(function, diagnosis):
+    refused("qlora-5", function, diagnosis)

@@ -1,0 +1,145 @@
+"""What the memory explorer knows beforehand: a step's memory for any batch and any length.
+
+Each block that a step allocates grows evenly with the batch and at most with the square of the
+length (attention masks), so in each phase every component is a sum of six terms. Seven predictions
+fix them; a test holds the sums against predictions elsewhere. The loss head works in tiles of at
+most 4,096 tokens, so a smaller batch has a smaller tile. What is highest *within* a phase may
+change with the number of tokens; for QLoRA with checkpointing, where it does, few tokens have sums
+of their own. `memory.predict` follows the very step that is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+from sft_helpers.errors import DataError
+from sft_helpers.memory import METHODS, Settings, config_folder, phase_peaks, read_config, shipped
+from sft_helpers.memory_parts import COMPONENTS, HEAD, PLACES
+
+PRECISIONS = ("bf16", "fp32")
+UNIT = 1024  # tokens: the length is counted in these
+TILE = 4096  # tokens in a tile of TRL's loss head
+_BATCHES, _LENGTHS = (9, 18), (512, 1024, 2048)
+_CELLS = tuple(product(METHODS, (True, False)))
+_SMALL = (1, 512)  # less than a tile
+_FEW = (1, 2)
+# Where a phase may be the highest: only those that are, at one of these, are kept.
+_SAMPLES = tuple(product((1, 2, 4, 8, 16, 32, 64), (128, 300, 512, 1024, 2048, 4096, 8192, 16384)))
+
+
+def write_grid(model: str, precision: str, methods: Sequence[str] = METHODS) -> None:
+    """Predict what one model needs in one precision, and keep it in data/memory/grid."""
+    file = config_folder().parent / "grid" / f"{model}.json"
+    cells = {}
+    for method, saving in product(methods, (True, False)):
+        name = cell_name(method, saving, precision)
+        cells[name], parameters = _fitted(model, method, saving, precision)
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"cells": {}}
+    kept = {"parameters": parameters, "cells": dict(sorted((kept["cells"] | cells).items()))}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(kept).replace('], "', '],\n"') + "\n", encoding="utf-8")
+
+
+def cell_name(method: str, checkpointing: bool, precision: str) -> str:
+    """The name of a cell, the same in Python and in the view."""
+    return f"{method}/{'on' if checkpointing else 'off'}/{precision}"
+
+
+def terms(batch: int, length: int) -> list[float]:
+    """The six terms of a sum."""
+    size = length / UNIT
+    return [1.0, batch, size, batch * size, size**2, batch * size**2]
+
+
+def value(phase: dict[str, Any], batch: int, length: int) -> list[float]:
+    """Megabytes of each component in a phase, in the order of `COMPONENTS`."""
+    parts = [
+        sum(a * b for a, b in zip(row, terms(batch, length), strict=True)) if row else 0.0
+        for row in phase["sums"]
+    ]
+    missing = max(0, TILE - batch * (length - 1))
+    parts[COMPONENTS.index(HEAD)] -= missing * float(phase["tile"])
+    return parts
+
+
+def in_force(phases: Sequence[dict[str, Any]], batch: int, length: int) -> list[dict[str, Any]]:
+    """The phases that hold here: some are for few tokens only."""
+    few = length <= TILE // 2 and batch * length <= TILE
+    return [phase for phase in phases if few or not phase.get("few")]
+
+
+def _fitted(model: str, method: str, checkpointing: bool, precision: str) -> tuple[list[Any], int]:
+    import numpy as np
+
+    from sft_helpers.memory_model import Plan
+
+    _, config = read_config(model)
+    parameters = 0
+
+    def peaks(batch: int, length: int) -> dict[Any, dict[str, int]]:
+        nonlocal parameters
+        settings = Settings(
+            method=method, length=length, batch=batch, checkpointing=checkpointing,
+            precision=precision, padding=True,
+        )  # fmt: skip
+        found, shape = phase_peaks(config, Plan(settings, None, None))
+        parameters = shape.parameters
+        return found
+
+    def fitted(points: list[tuple[int, int]]) -> list[dict[str, Any]]:
+        seen = [peaks(*point) for point in points]
+        system = np.array([terms(*point) for point in points])
+        made = []
+        for phase in seen[0]:
+            sums = [
+                np.linalg.solve(system, [each[phase].get(part, 0) / 1e6 for each in seen])
+                for part in COMPONENTS
+            ]
+            rows = [[float(f"{x:.6g}") for x in row.round(6)] if row.any() else [] for row in sums]
+            made.append({"phase": phase, "at": PLACES[phase[0]], "tile": 0.0, "sums": rows})
+        return made
+
+    phases = fitted(list(product(_BATCHES, _LENGTHS)))
+    small = peaks(*_SMALL)
+    for made in phases:
+        if made["phase"][0] == "head":
+            much = sum(value(made, *_SMALL)) - sum(small[made["phase"]].values()) / 1e6
+            made["tile"] = round(much / (TILE - _SMALL[0] * (_SMALL[1] - 1)), 9)
+    if method == "qlora" and checkpointing:
+        # With few tokens a restored weight, not the activations, makes a layer's highest moment.
+        few = fitted(list(product(_FEW, (256, 512, 1024))))
+        phases += [made | {"few": True} for made in few if made["phase"][0] != "head"]
+    for made in phases:
+        del made["phase"]
+    kept: list[dict[str, Any]] = []
+    for point in _SAMPLES:
+        top = max(in_force(phases, *point), key=lambda phase: sum(value(phase, *point)))
+        if top not in kept:
+            kept.append(top)
+    return kept, parameters
+
+
+def read_grid() -> dict[str, Any]:
+    """All that is kept, by model, smallest model first; models half done are left out.
+
+    Raises:
+        DataError: there is nothing.
+    """
+    folder = config_folder().parent / "grid"
+    grid = {}
+    for name in shipped():
+        file = folder / f"{name}.json"
+        if file.exists():
+            found = json.loads(file.read_text(encoding="utf-8"))
+            if all(cell_name(*one, PRECISIONS[0]) in found["cells"] for one in _CELLS):
+                grid[name] = found
+    if not grid:
+        raise DataError(
+            "there is nothing that was predicted beforehand",
+            where=str(folder),
+            hint="run `python benchmarks/memory.py grid`",
+        )
+    return grid

@@ -1,0 +1,128 @@
+"""What a training run really took: the peak of PyTorch's own allocator, read from its profiler.
+
+Resident memory misleads: the C library keeps freed blocks, and weights of a safetensors file are
+pages of that file. The allocator's record has neither problem, and needs no GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def measured_peak(trainer: Any) -> int:
+    """Train, and return the largest number of bytes that PyTorch's CPU allocator had given out.
+
+    Weights, adapters and quantization constants are copied first, so that the record has them
+    too. The highest moment comes with the second optimizer step, when the optimizer has its
+    states: give the trainer `max_steps=2`.
+
+    Args:
+        trainer: an `SFTTrainer` on the CPU.
+    """
+    from torch.profiler import ProfilerActivity, profile
+
+    from sft_helpers.memory_tracker import constants_of
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        seen: set[int] = set()
+        for tensor in [*trainer.model.parameters(), *trainer.model.buffers()]:
+            state = getattr(tensor, "quant_state", None)
+            for part in [tensor, *(constants_of(state) if state is not None else ())]:
+                if part.untyped_storage().data_ptr() not in seen:
+                    part.data = part.data.clone()
+                    seen.add(part.untyped_storage().data_ptr())
+        trainer.train()
+    held: dict[int, int] = {}
+    total = highest = 0
+    tree = recorded.profiler.kineto_results.experimental_event_tree()
+    for _, address, size in sorted(_blocks(tree), key=lambda block: block[0]):
+        if size > 0:
+            held[address] = size
+            total += size
+            highest = max(highest, total)
+        else:  # a block that is older than the record is not in the total either
+            total -= held.pop(address, 0)
+    return highest
+
+
+def _blocks(roots: Any) -> Iterator[tuple[int, int, int]]:
+    """(nanosecond, address, bytes: below 0 if freed) of every block that the profiler saw."""
+    from torch._C._profiler import _EventType
+
+    waiting = list(roots)
+    while waiting:
+        event = waiting.pop()
+        waiting += event.children
+        if event.tag == _EventType.Allocation:
+            yield event.start_time_ns, event.typed[1].ptr, event.typed[1].alloc_size
+
+
+def two_steps(
+    model: str,
+    method: str,
+    checkpointing: bool,
+    length: int,
+    batch: int,
+    folder: str,
+    *,
+    packing: bool = False,
+) -> Any:
+    """An `SFTTrainer` for two steps on random tokens, in fp32 on the CPU, with the kit's adapter.
+
+    The first row of each batch has `length` tokens, the others a few less, so that several rows
+    are padded, as real ones are. Packed ones all have `length`.
+
+    Args:
+        model: what `models.load` takes.
+        method: "full", "lora" or "qlora".
+        checkpointing: recompute activations.
+        length: tokens of the longest row.
+        batch: rows at a time.
+        folder: where the trainer may write.
+        packing: lay the rows of a batch into one.
+    """
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import BitsAndBytesConfig
+    from transformers.trainer_callback import PrinterCallback
+    from trl import SFTConfig, SFTTrainer
+
+    from sft_helpers.models import load
+
+    four_bit = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype="float32",
+    )
+    base, tokenizer = load(
+        model, quantization=four_bit if method == "qlora" else None, progress=False
+    )
+    lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    full = (packing or place % batch == 0 for place in range(2 * batch))
+    sizes = [length if one else length - 3 for one in full]
+    trainer = SFTTrainer(
+        base,
+        SFTConfig(
+            folder,
+            use_cpu=True,
+            bf16=False,
+            per_device_train_batch_size=batch,
+            max_steps=2,
+            max_length=length,
+            packing=packing,
+            activation_checkpointing=checkpointing,
+            train_sampling_strategy="sequential",
+            dataloader_pin_memory=False,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        ),
+        train_dataset=Dataset.from_list([{"input_ids": list(range(5, 5 + n))} for n in sizes]),
+        processing_class=tokenizer,
+        peft_config=lora if method != "full" else None,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
