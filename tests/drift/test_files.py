@@ -435,9 +435,6 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 # ---------------------------------------------------------------- the kit itself
 
-# Prose that shows the call of the old notes, to say what became of it.
-ON_PURPOSE = {("08_qlora.ipynb", "recipe-read")}
-
 
 def test_the_kit_is_up_to_date() -> None:
     """Nothing at error or warning level in notebooks, documents, recipes and the package."""
@@ -445,7 +442,7 @@ def test_the_kit_is_up_to_date() -> None:
     report = lint_paths([ROOT / name for name in names])
     assert report.unreadable == []
     bad = [f for f in report.findings if f.severity in ("error", "warning")]
-    assert [f.place for f in bad if (Path(f.file).name, f.cell_id) not in ON_PURPOSE] == []
+    assert [f.place for f in bad] == []
     assert report.files > 100
 
 
