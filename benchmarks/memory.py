@@ -38,8 +38,8 @@ KEY = ("model", "method", "checkpointing", "length", "batch")
 def measure(model: str, method: str, checkpointing: bool, length: int, batch: int) -> Any:
     """Train two steps of one set-up and predict the same, beside two usual estimates."""
     from sft_helpers.memory import predict
-    from sft_helpers.memory_measure import measured_peak, two_steps
-    from sft_helpers.memory_rules import by_accelerate, by_thumb
+    from sft_helpers.memory.measure import measured_peak, two_steps
+    from sft_helpers.memory.rules import by_accelerate, by_thumb
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = two_steps(model, method, checkpointing, length, batch, folder)
@@ -114,7 +114,7 @@ def main() -> None:
     if args.what == "measure":
         run_measure(args.model or list(LENGTHS), args.method)
     elif args.what == "grid":
-        from sft_helpers.memory_grid import PRECISIONS, write_grid
+        from sft_helpers.memory.grid import PRECISIONS, write_grid
 
         for model, precision in product(args.model or GRID, args.precision or PRECISIONS):
             write_grid(model, precision, args.method)

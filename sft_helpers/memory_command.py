@@ -10,8 +10,8 @@ from typing import Any
 
 from sft_helpers.errors import DataError, SFTHelpersError
 from sft_helpers.memory import CARDS, METHODS, PRECISIONS, Account, predict, shipped
-from sft_helpers.memory_parts import MEANINGS
-from sft_helpers.memory_plan import Knob, knobs, largest_batch
+from sft_helpers.memory.parts import MEANINGS
+from sft_helpers.memory.plan import Knob, knobs, largest_batch
 
 TIGHT = 0.9  # of a card: above, what is left out may be too much
 

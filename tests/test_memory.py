@@ -20,11 +20,11 @@ from sft_helpers.memory import (
     read_config,
     shipped,
 )
+from sft_helpers.memory.grid import cell_name, in_force, read_grid, value
+from sft_helpers.memory.parts import COMPONENTS
+from sft_helpers.memory.plan import knobs, largest_batch
+from sft_helpers.memory.rules import by_accelerate, by_thumb
 from sft_helpers.memory_command import add_parser, read_trl_file
-from sft_helpers.memory_grid import cell_name, in_force, read_grid, value
-from sft_helpers.memory_parts import COMPONENTS
-from sft_helpers.memory_plan import knobs, largest_batch
-from sft_helpers.memory_rules import by_accelerate, by_thumb
 from sft_helpers.results import expect
 
 RECIPE = config_folder().parents[1] / "recipes" / "sft_qwen7b_qlora_4090.yaml"
@@ -42,7 +42,7 @@ def run(*arguments):
 
 @pytest.mark.slow
 def test_predictions_equal_what_the_allocator_gave_out(tmp_path):
-    from sft_helpers.memory_measure import measured_peak, two_steps
+    from sft_helpers.memory.measure import measured_peak, two_steps
 
     errors = {}
     setups = [*product(METHODS, (False, True), [False]), ("lora", False, True)]
@@ -103,7 +103,7 @@ def test_a_recorded_row_is_still_predicted(model):
     ids=str,
 )
 def test_many_layers_are_drawn_on_to_the_byte(settings):
-    from sft_helpers.memory_model import Plan, follow_layers
+    from sft_helpers.memory.model import Plan, follow_layers
 
     _, config = read_config("tiny")
     config.num_hidden_layers = 8
@@ -165,7 +165,7 @@ def test_quantized_bytes_are_those_of_the_loaded_model():
 
 
 def test_configurations_have_the_published_sizes():
-    from sft_helpers.memory_model import skeleton
+    from sft_helpers.memory.model import skeleton
 
     assert len(shipped()) >= 15
     sizes = {"M": 1e6, "B": 1e9}

@@ -14,8 +14,8 @@ from sft_helpers.display.memory_figures import INKS, memory_figure
 from sft_helpers.display.widgets import show, static_only
 from sft_helpers.errors import DataError
 from sft_helpers.memory import CARDS, METHODS
-from sft_helpers.memory_grid import PRECISIONS, TILE, UNIT, cell_name, in_force, read_grid, value
-from sft_helpers.memory_parts import COMPONENTS, HEAD, MEANINGS
+from sft_helpers.memory.grid import PRECISIONS, TILE, UNIT, cell_name, in_force, read_grid, value
+from sft_helpers.memory.parts import COMPONENTS, HEAD, MEANINGS
 
 HERE = Path(__file__).parent
 LENGTHS = (128, 256, 512, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 16384)

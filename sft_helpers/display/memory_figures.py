@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sft_helpers.display.figures import _RC
 from sft_helpers.memory import CARDS
-from sft_helpers.memory_parts import COMPONENTS
+from sft_helpers.memory.parts import COMPONENTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from sft_helpers.display.memory import Choice, need, turns
-from sft_helpers.memory_grid import read_grid
+from sft_helpers.memory.grid import read_grid
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 

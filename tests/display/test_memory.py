@@ -8,8 +8,8 @@ from sft_helpers.display import memory
 from sft_helpers.display.memory import Choice, MemoryView, memory_explorer, need, turns
 from sft_helpers.display.memory_figures import INKS, card_lines, memory_figure
 from sft_helpers.errors import DataError
-from sft_helpers.memory_grid import read_grid
-from sft_helpers.memory_parts import COMPONENTS
+from sft_helpers.memory.grid import read_grid
+from sft_helpers.memory.parts import COMPONENTS
 
 START = Choice("Qwen2.5-7B", "qlora", True, "bf16", 2048, 2)
 

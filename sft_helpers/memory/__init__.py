@@ -1,7 +1,7 @@
 """What a training step needs in memory, component by component, without weights and without a GPU.
 
 `predict` builds the real modules from a configuration, follows one step of TRL's loss with tensors
-that hold no numbers (see `memory_tracker`), and says what was alive at the highest moment. Layers
+that hold no numbers (see `memory.tracker`), and says what was alive at the highest moment. Layers
 repeat, so the step of a deep model is followed with three and with four layers and drawn on from
 there; a test holds that against the whole model.
 """
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sft_helpers.errors import ModelError, SFTHelpersError
-from sft_helpers.memory_parts import COMPONENTS, PLACES
+from sft_helpers.memory.parts import COMPONENTS, PLACES
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-    from sft_helpers.memory_model import Plan, Shape
-    from sft_helpers.memory_tracker import Phase
+    from sft_helpers.memory.model import Plan, Shape
+    from sft_helpers.memory.tracker import Phase
 
 METHODS = ("full", "lora", "qlora")
 PRECISIONS = {"fp32": None, "bf16": "bfloat16", "fp16": "float16"}
@@ -230,7 +230,7 @@ def predict(
     )  # fmt: skip
     name, config = read_config(model)
     _check(settings, name, config)
-    from sft_helpers.memory_model import Plan
+    from sft_helpers.memory.model import Plan
 
     plan = Plan(settings, peft_config, quantization_config)
     peaks, whole = phase_peaks(config, plan)
@@ -247,7 +247,7 @@ def predict(
 
 def phase_peaks(config: PretrainedConfig, plan: Plan) -> tuple[dict[Phase, dict[str, int]], Shape]:
     """The highest moment of each phase of a step, and what the whole model's modules say."""
-    from sft_helpers.memory_model import follow_layers
+    from sft_helpers.memory.model import follow_layers
 
     whole = plan.shape(config)
     layers = config.get_text_config().num_hidden_layers

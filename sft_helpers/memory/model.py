@@ -20,7 +20,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sft_helpers.errors import SFTHelpersError
-from sft_helpers.memory_tracker import Phase, follow
+from sft_helpers.memory.tracker import Phase, follow
 
 if TYPE_CHECKING:
     from sft_helpers.memory import Settings

@@ -22,7 +22,7 @@ def by_accelerate(model: str) -> int:
     from accelerate.utils import calculate_maximum_sizes
 
     from sft_helpers.memory import read_config
-    from sft_helpers.memory_model import skeleton
+    from sft_helpers.memory.model import skeleton
 
     size, _ = calculate_maximum_sizes(skeleton(read_config(model)[1], torch.float32))
     return int(estimate_training_usage(size, "float32")["step"])

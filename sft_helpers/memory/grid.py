@@ -17,7 +17,7 @@ from typing import Any
 
 from sft_helpers.errors import DataError
 from sft_helpers.memory import METHODS, Settings, config_folder, phase_peaks, read_config, shipped
-from sft_helpers.memory_parts import COMPONENTS, HEAD, PLACES
+from sft_helpers.memory.parts import COMPONENTS, HEAD, PLACES
 
 PRECISIONS = ("bf16", "fp32")
 UNIT = 1024  # tokens: the length is counted in these
@@ -74,7 +74,7 @@ def in_force(phases: Sequence[dict[str, Any]], batch: int, length: int) -> list[
 def _fitted(model: str, method: str, checkpointing: bool, precision: str) -> tuple[list[Any], int]:
     import numpy as np
 
-    from sft_helpers.memory_model import Plan
+    from sft_helpers.memory.model import Plan
 
     _, config = read_config(model)
     parameters = 0

@@ -17,7 +17,7 @@ import bitsandbytes  # noqa: F401  (registers the operations of 4-bit layers)
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sft_helpers.memory_parts import (
+from sft_helpers.memory.parts import (
     ACTIVATIONS,
     ADAPTERS,
     BUFFERS,

@@ -22,7 +22,7 @@ def measured_peak(trainer: Any) -> int:
     """
     from torch.profiler import ProfilerActivity, profile
 
-    from sft_helpers.memory_tracker import constants_of
+    from sft_helpers.memory.tracker import constants_of
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         seen: set[int] = set()
