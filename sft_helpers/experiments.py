@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -61,6 +61,8 @@ def _warm() -> None:
     _ = trl.SFTTrainer  # trl imports its parts when they are first asked for
 
 
+Result = TypeVar("Result")
+
 _pool: ProcessPoolExecutor | None = None
 
 
@@ -90,6 +92,13 @@ def stop_workers() -> None:
         _pool = None
 
 
+def submit(work: Callable[..., Result], *arguments: Any) -> Future[Result]:
+    """Let a worker process call a module's function; the workers are started when there are none."""
+    start_workers()
+    assert _pool is not None
+    return _pool.submit(work, *arguments)
+
+
 def run_all(runs: Sequence[Run], *, progress: str | None = None) -> list[Outcome]:
     """Do many runs side by side in worker processes; outcomes in the order of the runs.
 
@@ -103,11 +112,7 @@ def run_all(runs: Sequence[Run], *, progress: str | None = None) -> list[Outcome
     """
     from tqdm.auto import tqdm
 
-    start_workers()
-    assert _pool is not None
-    pending: dict[Future[Outcome], int] = {
-        _pool.submit(run_here, run): number for number, run in enumerate(runs)
-    }
+    pending = {submit(run_here, run): number for number, run in enumerate(runs)}
     done: dict[int, Outcome] = {}
     try:
         with tqdm(

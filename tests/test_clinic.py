@@ -12,7 +12,7 @@ import pytest
 
 from sft_helpers import experiments
 from sft_helpers.clinic import Setup
-from sft_helpers.clinic_cases import (
+from sft_helpers.clinic.cases import (
     LORA,
     TWO_ROLES,
     cases,
@@ -23,7 +23,7 @@ from sft_helpers.clinic_cases import (
     thinks_when_served,
     with_start,
 )
-from sft_helpers.clinic_runs import Chart, chart, train
+from sft_helpers.clinic.runs import Chart, chart, train
 from sft_helpers.display.clinic import chart_html, findings_html, healing_html
 from sft_helpers.errors import SFTHelpersError
 from sft_helpers.models import load

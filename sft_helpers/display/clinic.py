@@ -14,7 +14,7 @@ from sft_helpers.display.widgets import show
 
 if TYPE_CHECKING:
     from sft_helpers.clinic import Case, Setup
-    from sft_helpers.clinic_runs import Chart
+    from sft_helpers.clinic.runs import Chart
 
 _FOLD = Markup("<details><summary>{}</summary>{}</details>")
 _FACTS = {"steps": "optimizer steps", "exact_match": "exact match", "stop_rate": "stop rate"}

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from sft_helpers.clinic_choices import CHOICES
+from sft_helpers.clinic.choices import CHOICES
 from sft_helpers.exercises.engine import exercise
 from sft_helpers.exercises.quiz import Question, quiz
 
@@ -23,7 +23,7 @@ def diagnose(*names: str) -> None:
     """Ask what is wrong with one or more patients.
 
     Args:
-        names: as in `clinic_choices.CHOICES`.
+        names: as in `clinic.choices.CHOICES`.
 
     Raises:
         KeyError: there is no such patient.

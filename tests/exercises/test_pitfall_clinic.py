@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from sft_helpers.clinic_cases import cases, sound
-from sft_helpers.clinic_choices import CHOICES
+from sft_helpers.clinic.cases import cases, sound
+from sft_helpers.clinic.choices import CHOICES
 from sft_helpers.exercises import grade
 from sft_helpers.exercises.engine import exercises_in
 from sft_helpers.exercises.pitfall_clinic import FACTS, LENGTHS, PACKS, PLACES, question

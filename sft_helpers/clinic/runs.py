@@ -166,12 +166,10 @@ def admit(setups: Sequence[Setup], seed: int = 0) -> None:
     """Start runs in the background; `chart` waits for one of them. A set-up is run only once."""
     from sft_helpers import experiments
 
-    experiments.start_workers()
-    assert experiments._pool is not None
     for setup in setups:
         key = _key(setup, seed)
         if key not in _cache:
-            _cache[key] = experiments._pool.submit(train, setup, seed)
+            _cache[key] = experiments.submit(train, setup, seed)
 
 
 def chart(setup: Setup, seed: int = 0) -> Chart:

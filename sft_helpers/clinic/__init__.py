@@ -1,6 +1,6 @@
 """The pitfall clinic: everything that decides a run as plain data, and what a case is.
 
-`clinic_runs` trains a set-up and measures it; `clinic_cases` has the fifteen cases of notebook 10.
+`clinic.runs` trains a set-up and measures it; `clinic.cases` has the fifteen cases of notebook 10.
 """
 
 from __future__ import annotations
