@@ -93,7 +93,7 @@ def stop_workers() -> None:
 
 
 def submit(work: Callable[..., Result], *arguments: Any) -> Future[Result]:
-    """Let a worker process call a module's function; the workers are started when there are none."""
+    """Let a worker process call a module's function; workers are started if there are none."""
     start_workers()
     assert _pool is not None
     return _pool.submit(work, *arguments)

@@ -343,3 +343,16 @@ def test_a_configuration_of_no_causal_model_is_refused(config, words, tmp_path):
     file.unlink()
     with pytest.raises(ModelError, match=r"no config\.json"):
         read_config(tmp_path)
+
+
+def test_an_account_leaves_bitsandbytes_as_it_was() -> None:
+    """It keeps a code table on the device of its first use; "meta" would break real models."""
+    import bitsandbytes as bnb
+    import torch
+
+    bnb.functional.name2qmap.clear()
+    predict("tiny", method="qlora", length=37, batch=1, precision="fp32")
+    weight = torch.randn(4, 64)
+    codes, state = bnb.functional.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
+    restored = bnb.functional.dequantize_4bit(codes, state)
+    assert (restored - weight).abs().max() < 1

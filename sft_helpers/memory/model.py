@@ -241,6 +241,8 @@ def four_bit(model: Any, quantization: Any) -> None:
     from transformers.integrations.bitsandbytes import replace_with_bnb_linear
     from transformers.quantizers.base import get_keys_to_not_convert
 
+    # bitsandbytes keeps this table for all later calls, on the device of the first: never on "meta"
+    bnb.functional.name2qmap.setdefault("dynamic", bnb.functional.create_dynamic_map())
     replace_with_bnb_linear(model, get_keys_to_not_convert(model), quantization)
     for module in model.modules():
         if isinstance(module, bnb.nn.Linear4bit):
