@@ -142,7 +142,7 @@ def ask(
         progress: text before a progress bar; None shows no bar.
 
     Returns:
-        `{"score": None}` if there is nothing to ask, or the tokenizer has no chat template.
+        The score (None if there is nothing to ask, or no chat template), and the answers.
     """
     import torch
     from trl import get_quantization_config

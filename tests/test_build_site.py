@@ -79,7 +79,15 @@ def test_progress_bars_are_left_out_and_the_rest_is_kept() -> None:
 def test_the_badge_needs_no_picture_from_elsewhere() -> None:
     page = notebook()
     build_site.for_the_site(page, "00")
-    assert page["cells"][0]["source"] == ["[Open in Colab](https://colab/n.ipynb). On Colab"]
+    text = '<a id="badge"></a>\n\n[Open in Colab](https://colab/n.ipynb). On Colab'
+    assert page["cells"][0]["source"] == [text]
+
+
+def test_a_link_to_a_cell_meets_its_anchor() -> None:
+    page = notebook(display(html='<a href="04_loss_masking.ipynb#cell-id=end-aim">x</a>'))
+    build_site.for_the_site(page, "10")
+    html = page["cells"][1]["outputs"][0]["data"]["text/html"]
+    assert html == '<a href="04_loss_masking.html#end-aim">x</a>'
 
 
 def test_dataset_text_cannot_end_the_script() -> None:

@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")
+# How JupyterLab is told to open a notebook at a cell; a page has an anchor there.
+CELL_LINK = re.compile(r"(\d\d\w*)\.ipynb#cell-id=")
 # A module that carries this asks Python at every move: without a kernel its static twin is better.
 NEEDS_PYTHON = "// needs-python"
 # Of a widget's state, what only a kernel or JupyterLab needs.
@@ -64,7 +66,10 @@ def for_the_site(notebook: dict[str, Any], page: str) -> Views:
     states = notebook["metadata"].pop("widgets", {}).get(STATE, {}).get("state", {})
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
-            cell["source"] = [BADGE.sub(r"[Open in Colab](\1).", "".join(cell["source"]))]
+            text = BADGE.sub(r"[Open in Colab](\1).", "".join(cell["source"]))
+            if cell["id"] != "title":  # the page's heading must stay the first thing in it
+                text = f'<a id="{cell["id"]}"></a>\n\n{text}'
+            cell["source"] = [text]
             continue
         kept = []
         for number, output in enumerate(cell.get("outputs", [])):
@@ -72,6 +77,8 @@ def for_the_site(notebook: dict[str, Any], page: str) -> Views:
             view = data.pop(VIEW, None)
             if view is not None and not {"text/html", "image/png"} & data.keys():
                 continue
+            if "text/html" in data:
+                data["text/html"] = CELL_LINK.sub(r"\1.html#", "".join(data["text/html"]))
             state = states.get((view or {}).get("model_id"), {}).get("state", {})
             if "_esm" in state and NEEDS_PYTHON not in state["_esm"]:
                 name = f"{page}-{cell['id']}-{number}"

@@ -16,7 +16,7 @@ nb_execution_mode = "off"  # `make notebooks` ran them; the pages show what they
 nb_merge_streams = True
 myst_heading_anchors = 3
 myst_links_external_new_tab = True
-suppress_warnings = ["mystnb.unknown_mime_type", "myst.header", "ref.python"]
+suppress_warnings = ["mystnb.unknown_mime_type", "myst.header", "myst.xref_missing", "ref.python"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

@@ -1,6 +1,6 @@
 """Files as pieces of Python whose every character knows its place in the file.
 
-Scripts, notebooks and the fenced blocks of Markdown become `Piece`s; magics and shell lines are
+Scripts, notebooks and the fenced blocks of Markdown become pieces; magics and shell lines are
 blanked without moving anything, so that an edit can be made in the file itself.
 """
 

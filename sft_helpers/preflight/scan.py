@@ -82,7 +82,7 @@ def scan(
     """Look at every row; one is in memory at a time.
 
     Args:
-        rows: dicts, or `Record`s, of which some may be unreadable.
+        rows: dicts, or records, of which some may be unreadable.
         text_field: the column that TRL takes for plain text.
         specials: the tokenizer's control tokens, see `special_tokens`.
         formatted: whether a formatting function makes text of each row, whatever its shape.
