@@ -28,20 +28,19 @@ const short = (number) => (number >= 10 ? written(Math.round(number)) : number.t
 
 function render({ model, el }) {
   const data = model.get("data");
-  const labels = Object.keys(data.choices);
   const now = [...data.start];
 
   const root = make("div", el, { class: "sft-kit", role: "group", "aria-label": "Scale explorer" });
-  const marks = labels.map((label, place) => {
+  const marks = data.choices.map(([label, values], place) => {
     const line = make("div", root, { class: "sft-row", role: "group", "aria-label": label });
     make("span", line, { "aria-hidden": "true" }, `${label}:`);
-    const buttons = data.choices[label].map((value) => {
+    const buttons = values.map((value) => {
       const shown = typeof value === "number" ? written(value) : value;
       const button = make("button", line, { type: "button", class: "sft-button", "data-testid": `scale-${place}-${value}` }, shown);
       button.addEventListener("click", () => { now[place] = value; paint(); });
       return button;
     });
-    return () => buttons.forEach((b, n) => b.setAttribute("aria-pressed", String(data.choices[label][n] === now[place])));
+    return () => buttons.forEach((b, n) => b.setAttribute("aria-pressed", String(values[n] === now[place])));
   });
   const words = make("p", root, { class: "sft-note", role: "status", "data-testid": "scale-words" });
   const high = data.strategies.length * (BAR + GAP) + 60;

@@ -58,16 +58,16 @@ def scaling_data() -> dict[str, Any]:
                     round(sent[name] / 1e9, 2) for name in STRATEGIES
                 ]
     return {
-        "choices": {
-            "Model": list(MODELS),
-            "Method": list(METHODS),
-            "Devices": list(DEVICES),
-            "Rows per device": list(BATCHES),
-            "Accumulation": list(ACCUMULATIONS),
-            "Tokens per row": list(LENGTHS),
-            "Rows of data": list(ROWS),
-            "Memory of a device (GB)": list(CARDS),
-        },
+        "choices": [  # pairs: a stored notebook sorts the keys of an object
+            ("Model", list(MODELS)),
+            ("Method", list(METHODS)),
+            ("Devices", list(DEVICES)),
+            ("Rows per device", list(BATCHES)),
+            ("Accumulation", list(ACCUMULATIONS)),
+            ("Tokens per row", list(LENGTHS)),
+            ("Rows of data", list(ROWS)),
+            ("Memory of a device (GB)", list(CARDS)),
+        ],
         "strategies": list(STRATEGIES.values()),
         "components": list(COMPONENTS),
         "memory": memory,
@@ -129,7 +129,7 @@ def scaling_explorer(
     """
     data = scaling_data()
     start = [model, method, devices, batch, accumulation, length, rows, card]
-    for value, (label, values) in zip(start, data["choices"].items(), strict=True):
+    for value, (label, values) in zip(start, data["choices"], strict=True):
         if value not in values:
             raise DataError(f"{label}: {value} is no choice", hint=f"choose from {values}")
     parts = find_parts(model, method, length, batch)

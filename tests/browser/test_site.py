@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,10 @@ GRAVE = ("serious", "critical")
 CELL = r"""
 from sft_helpers.adapters import rank_grid
 from sft_helpers.display.ranks import show_ranks
+from sft_helpers.display.scaling import scaling_explorer
 from sft_helpers.exercises import Question, quiz
 show_ranks(rank_grid(("tiny", "Qwen2.5-7B")))
+scaling_explorer()
 row = "<img src=x onerror='window.__xss = 1'>"
 quiz([Question(row, [("yes", True, "because"), ("no", False, "why not")])])
 """
@@ -39,6 +42,8 @@ def page_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patch.setenv("IPYTHONDIR", str(folder / "ipython"))
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     patch.undo()
+    # stored as a file is: with the keys of every object sorted
+    notebook = json.loads(nbformat.writes(notebook))
     live = build_site.for_the_site(notebook, "page")
     (folder / "page.js").write_text(live.script(), "utf-8")
     for name in ("live.js", "live.css"):
@@ -49,7 +54,7 @@ def page_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for output in cell.get("outputs", [])
         if "data" in output
     ]
-    assert len(twins) == len(live.views) == 2
+    assert len(twins) == len(live.views) == 3
     (folder / "page.html").write_text(
         "<!doctype html><html lang='en'><head><title>x</title><meta charset='utf-8'>"
         "<link rel='stylesheet' href='live.css'><script src='live.js'></script></head>"
@@ -65,7 +70,7 @@ def page(page_on_disk: Path, chromium: Any) -> Iterator[Page]:
     context = chromium.new_context(offline=True)
     page = context.new_page()
     page.goto(page_on_disk.as_uri())
-    expect(page.locator(".kit-live[data-alive=yes]")).to_have_count(2, timeout=20_000)
+    expect(page.locator(".kit-live[data-alive=yes]")).to_have_count(3, timeout=20_000)
     yield page
     context.close()
 
@@ -76,6 +81,12 @@ def test_numbers_change_without_a_kernel(page: Page) -> None:
     page.get_by_test_id("ranks-Qwen2.5-7B").click()
     expect(table.locator("caption")).to_contain_text("Qwen2.5-7B")
     assert table.inner_text() != before
+
+
+def test_each_control_shows_what_is_chosen(page: Page) -> None:
+    rows = page.get_by_role("group", name="Scale explorer").locator(".sft-row")
+    pressed = [row.locator("[aria-pressed=true]").count() for row in rows.all()]
+    assert pressed == [1] * 8
 
 
 def test_a_quiz_judges_and_dataset_text_runs_nothing(page: Page) -> None:
