@@ -15,21 +15,14 @@ from sft_helpers.exercises.loss_masking import (
     SETUPS,
     TRAINED_TURNS,
 )
+from tests.exercises.answers import proved
 
 NAMES = sorted(exercises_in("loss_masking"))
 
 
-def solved(name):
-    space = {}
-    exec(exercises_in("loss_masking")[name].solution, space)
-    return next(value for key, value in space.items() if not key.startswith("__"))
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_blank_is_todo_and_solution_is_ok(name):
-    assert grade(name, ...).status == "todo"
-    outcome = grade(name, solved(name))
-    assert outcome.status == "ok", outcome.message
+    proved(name)
 
 
 def test_the_expected_turns_are_what_trl_trains(tmp_path):

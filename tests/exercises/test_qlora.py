@@ -8,6 +8,7 @@ from sft_helpers.adapters import count
 from sft_helpers.exercises import grade
 from sft_helpers.exercises.engine import exercises_in
 from sft_helpers.exercises.qlora import LINEAR_7B, OTHER_7B
+from tests.exercises.answers import refused
 
 NAMES = sorted(exercises_in("qlora"))
 
@@ -24,12 +25,6 @@ def test_blank_is_todo_and_solution_is_ok(name):
     assert grade(name, ...).status == "todo"
     outcome = grade(name, solved(name))
     assert outcome.status == "ok", outcome.message
-
-
-def refused(name, answer, diagnosis):
-    outcome = grade(name, answer)
-    assert outcome.status == "not yet"
-    assert diagnosis in outcome.message
 
 
 def restoring(scale_of, pick, factor=True):
