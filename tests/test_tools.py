@@ -272,3 +272,26 @@ def test_processes_that_a_test_starts_are_held_too() -> None:
 
 def test_the_page_of_wide_grids_is_what_the_runs_say() -> None:
     assert (ROOT / "docs" / "wide-grids.md").read_text("utf-8") == wide_grids.page()
+
+
+def test_the_words_above_the_wide_grids_hold() -> None:
+    lines = (ROOT / "docs" / "measured" / "07_lora.jsonl").read_text("utf-8").splitlines()
+    found: dict[tuple[str, float], list[float]] = {}
+    for run in map(json.loads, lines):
+        label, modules, _, rate = wide_grids.setting(run)
+        if modules in ("all", "all-linear"):
+            found.setdefault((label, rate), []).append(run["exact_match"])
+    lora = sorted(found["LoRA rank 16, alpha 32", 1e-3])
+    full = found["full", 2.5e-4]
+    assert lora[0] == pytest.approx(0.39, abs=0.005)
+    assert (lora[1], lora[3]) == (0.825, 0.965)
+    assert len(lora) == len(full) == 4
+    assert max(full) - min(full) <= 0.02
+    adapters = {
+        key: max(s) - min(s) for key, s in found.items() if min(s) > 0.5 and "LoRA" in key[0]
+    }
+    steadiest = sorted(adapters, key=lambda key: adapters[key])[:2]
+    assert set(steadiest) == {
+        ("LoRA rank 4, alpha 32", 4e-3),
+        ("LoRA rank 64, alpha 32 rsLoRA", 2.5e-4),
+    }

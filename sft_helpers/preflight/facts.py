@@ -59,28 +59,14 @@ def facts_of(setup: Setup) -> dict[str, Any]:
     }
 
 
-_PEAKS: dict[str, float | None] = {}
-
-
 def _memory(setup: Setup) -> dict[str, float | None]:
-    """Memory at the peak of a step and of the card (or machine), in GiB.
-
-    The same model and shape of batch are asked for once a process: an account takes a second.
-    """
-    from sft_helpers.preflight.memory import GIB, account, longest_batch, room_of
+    """Memory at the peak of a step and of the card (or machine), in GiB."""
+    from sft_helpers.preflight.memory import GIB, account, room_of
     from sft_helpers.profiles import profile
 
-    args = setup.args
-    asked = (setup.config.to_json_string(), setup.method, longest_batch(setup), setup.peft_config,
-             args.gradient_checkpointing, args.bf16, args.fp16, args.packing, args.optim,
-             args.gradient_accumulation_steps)  # fmt: skip
-    key = repr(asked)
-    if key not in _PEAKS:
-        found = account(setup)
-        _PEAKS[key] = None if found is None else round(found.peak_bytes / GIB, 2)
-    room = room_of(profile().hardware)
+    found, room = account(setup), room_of(profile().hardware)
     return {
-        "memory_gib": _PEAKS[key],
+        "memory_gib": None if found is None else round(found.peak_bytes / GIB, 2),
         "memory_room_gib": None if room is None else round(room / GIB, 1),
     }
 

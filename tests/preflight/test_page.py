@@ -27,3 +27,8 @@ def test_rows_of_the_table_are_whole() -> None:
     assert len(rows) == len(CODES)
     for row in rows:
         assert row.replace("\\|", "").count("|") == 6, row
+
+
+def test_the_readme_counts_them() -> None:
+    readme = (PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert f"[{len(CODES)} findings](docs/findings.md)" in readme
