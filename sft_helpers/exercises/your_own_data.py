@@ -50,7 +50,7 @@ def check_readable(function: Callable[..., Any]) -> str | None:
     done = convert(made)
     if done.report.rejected:
         return f"this row cannot be converted: {done.report.rejected[0].reason}"
-    left = ", ".join(done.report.dropped)
+    left = ", ".join(sorted(done.report.dropped))
     if left:
         return f"it converts, but {left} would be left out: leave out yourself what is no text"
     for row, ticket in zip(done.rows, TICKETS, strict=True):
