@@ -192,6 +192,7 @@ def _environment(rehearse: bool) -> dict[str, str]:
     if rehearse:
         # nothing is compiled here, and torch's compiler takes half a second to import
         changed |= {"SFT_REHEARSAL": "1", "DS_ACCELERATOR": "cpu", "TORCHDYNAMO_DISABLE": "1"}
+        changed["CUDA_VISIBLE_DEVICES"] = ""  # torch would shard on a GPU, if it saw one
         if sys.platform == "linux":  # else gloo looks up the machine's name, which may lead nowhere
             changed.setdefault("GLOO_SOCKET_IFNAME", "lo")
     return changed

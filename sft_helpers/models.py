@@ -79,7 +79,8 @@ def load(
     Args:
         name: "tiny", "smollm2", a hub id (owner/name) or a folder, also that of an adapter.
         dtype: "float32", "bfloat16", "float16", or "auto" for that of the file.
-        device: for example "cuda"; default where transformers puts it (the CPU).
+        device: for example "cuda"; default the CPU, also for a quantized model, which transformers
+            would put on a GPU.
         quantization: a `BitsAndBytesConfig`, passed on unchanged.
         progress: show progress bars.
 
@@ -95,9 +96,7 @@ def load(
     where: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
     extra: dict[str, Any] = {}
     if quantization is not None:
-        extra["quantization_config"] = quantization
-        if device is not None:
-            extra["device_map"] = {"": device}
+        extra = {"quantization_config": quantization, "device_map": {"": device or "cpu"}}
     try:
         with _bars(progress):
             tokenizer = AutoTokenizer.from_pretrained(source, **where)

@@ -236,6 +236,11 @@ _ONE_THREAD = (
     "One thread per process: on a busy machine two threads wait for each other and can be ten"
     " times slower, two processes side by side stay steady; SFT_THREADS overrides."
 )
+_TINY_ON_CPU = Choice(
+    "cpu",
+    "The lessons were measured on CPUs, and a million weights gain nothing from a GPU; larger"
+    " models take it.",
+)
 _SDPA = "PyTorch's own attention: nothing to install, and exact for packed rows too."
 
 
@@ -403,12 +408,12 @@ def _build_gpu(name: str, hardware: Hardware, model: str | None) -> Profile:
     capability = hardware.capability or (7, 0)
     modern = capability >= (8, 0)
     note = _UNTESTED.format(what="a GPU")
+    if model == "tiny":
+        return _tiny(name, hardware, _TINY_ON_CPU, _threads(1, _ONE_THREAD), note)
     device = Choice("cuda", "Training runs on the GPU.")
     threads = _threads(
         max(1, min(hardware.cores, 4)), "The GPU computes; a few threads feed it and tokenize."
     )
-    if model == "tiny":
-        return _tiny(name, hardware, device, threads, note)
     chosen = _default_model(name, memory, capability)
     if model is not None:
         chosen = Choice(model, "You asked for it.")

@@ -75,6 +75,7 @@ def build_trainer(args: Any, model: Any, train: Dataset, held: Dataset | None) -
         "revision": model.model_revision,
         "attn_implementation": model.attn_implementation,
         "dtype": model.dtype,
+        **({"device_map": "cpu"} if args.use_cpu else {}),  # else 4 bits go to a GPU
         **(args.model_init_kwargs or {}),
     }
     transformers.set_seed(args.seed)  # a new adapter is random: the same at each attempt

@@ -158,6 +158,9 @@ def recipe(profile: Profile, method: str | None = None, model: str | None = None
             if method == "full"
             else plan.weights.why
         )
+    elif method == "qlora":
+        sft["model_init_kwargs"] = {"device_map": "cpu"}
+        why["model_init_kwargs"] = "a quantized model would go to a GPU, if there is one"
     lora = None
     if method != "full":
         lora = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
