@@ -71,6 +71,8 @@ def build_trainer(args: Any, model: Any, train: Dataset, held: Dataset | None) -
     import transformers
     from trl import SFTTrainer, get_peft_config, get_quantization_config
 
+    from sft_helpers.models import exact_inference
+
     args.model_init_kwargs = {
         "revision": model.model_revision,
         "attn_implementation": model.attn_implementation,
@@ -79,7 +81,7 @@ def build_trainer(args: Any, model: Any, train: Dataset, held: Dataset | None) -
         **(args.model_init_kwargs or {}),
     }
     transformers.set_seed(args.seed)  # a new adapter is random: the same at each attempt
-    return SFTTrainer(
+    trainer = SFTTrainer(
         model=model.model_name_or_path,
         args=args,
         train_dataset=train,
@@ -87,6 +89,8 @@ def build_trainer(args: Any, model: Any, train: Dataset, held: Dataset | None) -
         quantization_config=get_quantization_config(model),
         peft_config=get_peft_config(model),
     )
+    exact_inference(trainer.model)  # it is evaluated before it trains
+    return trainer
 
 
 def train_and_save(trainer: Any, place: Path, watch: Callable[[RunHistory], Any]) -> Row:

@@ -124,12 +124,12 @@ BUILD = """
 import sys, torch
 from datasets import Dataset
 from transformers.utils import logging
-from trl import SFTTrainer
-from sft_helpers import memory, profiles, town
+from trl import ModelConfig, SFTTrainer
+from sft_helpers import profiles, town
 from sft_helpers.clinic.cases import sound
-from sft_helpers.hardware import Hardware
 from sft_helpers.masking import supervised_view
 from sft_helpers.memory.measure import two_steps
+from sft_helpers.run_model import build_trainer
 from sft_helpers.runs import Run, build
 from sft_helpers.training import recipe
 
@@ -149,6 +149,10 @@ for method in ("full", "lora", "qlora"):
     SFTTrainer(one.model, one.sft_config(out, max_steps=1), train_dataset=data,
                peft_config=one.lora_config(),
                quantization_config=one.quantization_config()).train()
+four = ModelConfig(one.model, load_in_4bit=True, use_peft=True, lora_target_modules=["all-linear"])
+trainer = build_trainer(recipe(plan, "lora", "tiny").sft_config(out, max_steps=1), four, data, None)
+assert not any(getattr(m, "support_avx512bf16_for_cpu", False) for m in trainer.model.modules())
+trainer.train()
 supervised_view(rows, build(Run("view", rows), out)[1], one.sft_config(out))
 two_steps("tiny", "full", True, 16, 2, out)
 assert sound().parts(out)["args"].device.type == "cpu"
@@ -168,5 +172,5 @@ def test_what_the_kit_builds_trains_on_the_cpu_where_torch_claims_a_gpu(tmp_path
     )
     assert done.returncode == 0, done.stderr[-2000:]
     devices = seen.read_text(encoding="utf-8").splitlines()
-    assert len(devices) >= 9
+    assert len(devices) >= 10
     assert set(devices) == {"cpu cpu"}

@@ -66,16 +66,11 @@ def watch(module):
 
 
 class After(importlib.abc.MetaPathFinder):
-    """Change a module as soon as it is imported."""
-
-    def __init__(self):
-        self.changes = {"torch": claim, "transformers.trainer": watch}
+    """Change a module as soon as it is imported (others may look for it before that)."""
 
     def find_spec(self, name, path=None, target=None):
-        if name not in self.changes:
-            return None
-        change = self.changes.pop(name)
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        change = {"torch": claim, "transformers.trainer": watch}.get(name)
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target) if change else None
         if spec is None:
             return None
         run = spec.loader.exec_module
