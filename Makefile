@@ -78,7 +78,8 @@ notebooks: install-test ## run every notebook, two at a time; leaves build/resul
 	  --nbmake --overwrite --nbmake-timeout=900 -n 2 --dist worksteal --durations=0 --durations-min=1 \
 	  --junit-xml=build/notebooks.xml $(addprefix build/executed/,$(notdir $(NOTEBOOKS))); status=$$?; \
 	if [ -f build/notebooks.xml ]; then $(BIN)/python tools/timings.py build/notebooks.xml build/timings.json; fi; \
-	exit $$status
+	[ $$status = 0 ] || exit $$status; \
+	SFT_CLAIMS="$(CURDIR)/build/results.jsonl" $(PYTEST) -q tests/golden/test_claims_run.py
 
 # Without Chromium the browser's tests say loudly that they were not run; in CI that is an error.
 CHROMIUM = $(BIN)/python tools/browser.py --install
