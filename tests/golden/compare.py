@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -46,3 +47,13 @@ def compare(name: str, found: Mapping[str, Any], *, new_allowed: bool = False) -
         if held[key] != found[key]
     ]
     assert not lost + new + changed, f"{name}:\n" + "\n".join(lost + new + changed)
+
+
+def plain(value: Any) -> Any:
+    """The value as it comes back from a golden file: tuples as lists, keys as text."""
+    return json.loads(json.dumps(value))
+
+
+def digest(value: Any) -> str:
+    """A short hash of plain data; text that is no Unicode has one, too."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
