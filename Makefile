@@ -119,7 +119,7 @@ lock: python ## write constraints.txt from the versions in .venv, all extras inc
 	@$(BIN)/python tools/lock.py
 
 town: install ## write Lantern Bay's data anew and pretrain its base model (up to 20 minutes)
-	@$(BIN)/sft-helpers build-town
+	@$(BIN)/python -m data.make
 
 site: install-test ## run the notebooks that changed and build pages to read from disk: build/site/index.html
 	@stale="$$($(BIN)/python tools/build_site.py --stale)" || exit 1; \

@@ -12,7 +12,6 @@ from sft_helpers.errors import SFTHelpersError
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every sub-command."""
     from sft_helpers import (
-        build_town,
         class_report,
         clean,
         convert,
@@ -45,7 +44,6 @@ def build_parser() -> argparse.ArgumentParser:
     export_command.add_parser(commands)
     progress_command.add_parser(commands)
     class_report.add_parser(commands)
-    build_town.add_parser(commands)
     solutions.add_parser(commands)
     return parser
 

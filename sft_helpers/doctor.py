@@ -205,7 +205,7 @@ def _about_town() -> Iterator[Finding]:
     from sft_helpers.models import check_tiny
     from sft_helpers.town import data_dir
 
-    rebuild = "run `sft-helpers build-town` (minutes), or `git checkout -- data/town`"
+    rebuild = "run `git checkout -- data/town`, or `make town` (minutes)"
     try:
         town = data_dir()
     except DataError as problem:

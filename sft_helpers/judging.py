@@ -314,9 +314,9 @@ def fact_completion(
 
     No chat, no question: this asks what the weights know, as the gazette would put it.
     """
-    people = {person.name: person for person in town.residents()}
+    people = {person["name"]: person for person in town.read_rows("residents.jsonl")}
     found = continue_all(model, tokenizer, [sentence_start(r) for r in rows], max_new_tokens=8)
-    facts = [people[row["resident"]].fact(row["fact"]) for row in rows]
+    facts = [people[row["resident"]][row["fact"]] for row in rows]
     return [answer.text.startswith(fact) for answer, fact in zip(found, facts, strict=True)]
 
 

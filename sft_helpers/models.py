@@ -29,7 +29,7 @@ SUGGESTED = (
 )  # fmt: skip
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_REBUILD = "run `sft-helpers build-town` (minutes), or `git checkout -- data/town`"
+_REBUILD = "run `git checkout -- data/town`, or `make town` (minutes)"
 
 
 def resolve(name: str = "tiny", *, progress: bool = True) -> str:

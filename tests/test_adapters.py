@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.make.town import single_turn
 from sft_helpers.adapters import (
     ATTENTION,
     MLP,
@@ -25,7 +26,6 @@ from sft_helpers.models import load
 from sft_helpers.profiles import profile
 from sft_helpers.quantization import linear_layers
 from sft_helpers.runs import Run, build, run_here
-from sft_helpers.town import single_turn
 from sft_helpers.training import recipe
 
 RECIPES = Path(__file__).parents[1] / "data" / "recipes"

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from data.make.dirty import dirty_rows, eval_rows
 from sft_helpers.cleaning import Funnel, Rule, Thresholds, clean, default_rules
 from sft_helpers.cleaning.funnel import FLAGS
 from sft_helpers.cleaning.measures import DIALS, measure
 from sft_helpers.cleaning.model import Finding
-from sft_helpers.cleaning.planted import dirty_rows, eval_rows, read, text_files, write_dirty_files
 from sft_helpers.cleaning.scoring import score_rules
 from sft_helpers.errors import DataError
 from sft_helpers.results import expect
+from sft_helpers.town import read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -59,30 +60,8 @@ def test_labels_of_another_length_are_refused(cleaning):
         score_rules(cleaning.report, [])
 
 
-def test_files_are_what_the_generator_writes(tmp_path):
-    write_dirty_files(tmp_path)
-    for name, content in text_files().items():
-        assert (tmp_path / name).read_text("utf-8") == content
-        assert (ROOT / "data" / "dirty" / name).read_text("utf-8") == content, (
-            "data/dirty is older than the generator: run write_dirty_files"
-        )
-
-
-def test_missing_and_damaged_files(tmp_path, monkeypatch):
-    (tmp_path / "town").mkdir()
-    monkeypatch.setenv("SFT_DATA", str(tmp_path))
-    with pytest.raises(DataError, match="no such data file"):
-        read("rows.jsonl")
-    (tmp_path / "dirty").mkdir()
-    (tmp_path / "dirty" / "rows.jsonl").write_text('{"a": 1}\n{"b"\n')
-    with pytest.raises(DataError, match="line 2"):
-        read("rows.jsonl")
-
-
 def test_no_dirty_row_is_about_a_test_resident(planted):
-    from sft_helpers import town
-
-    tested = {person.name for person in town.residents() if person.split == "test"}
+    tested = {row["name"] for row in read_rows("residents.jsonl") if row["split"] == "test"}
     text = "\n".join(str(row) for row in planted[0])
     assert [name for name in tested if name in text] == []
 

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
+from data.make.dirty import dirty_rows, eval_rows
 from sft_helpers import clean as command
 from sft_helpers.cleaning import clean
-from sft_helpers.cleaning.planted import dirty_rows, eval_rows
 from sft_helpers.errors import DataError, EnvironmentProblem
 
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from data.make.decoys import DECOYS
 from sft_helpers.cleaning import Thresholds, clean, default_rules, form, text, wording
-from sft_helpers.cleaning.decoys import DECOYS
 from sft_helpers.cleaning.duplicates import NearDuplicates, jaccard, shingles
 from sft_helpers.errors import SFTHelpersError
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from data.make.dirty import dirty_rows, eval_rows
 from sft_helpers.cleaning import clean
 from sft_helpers.cleaning.funnel import DEFAULT_RULES
-from sft_helpers.cleaning.planted import dirty_rows, eval_rows
 
 pytest.importorskip("datatrove", reason="datatrove (extra `scale`) is not installed")
 

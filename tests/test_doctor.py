@@ -92,13 +92,13 @@ def test_a_missing_town_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def absent() -> Path:
-        raise DataError("not there", where="data/town", hint="run `sft-helpers build-town`")
+        raise DataError("not there", where="data/town", hint="run `make town`")
 
     monkeypatch.setattr(town, "data_dir", absent)
     assert doctor.run(argparse.Namespace(json=False)) == 1
     out = capsys.readouterr().out
     assert "ERROR town.missing" in out
-    assert "build-town" in out
+    assert "make town" in out
     assert "mend the errors first" in out
 
 
@@ -110,7 +110,7 @@ def test_a_damaged_town_is_an_error(name: str, how: str) -> None:
     report = doctor.diagnose()
     assert codes(report) == ["town.damaged"]
     assert name in report.findings[0].message
-    assert "build-town" in report.findings[0].fix
+    assert "make town" in report.findings[0].fix
     assert not report.ok
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.make.oddities import ODD_ROWS
 from sft_helpers.errors import DataError
 from sft_helpers.formats import FORMATS, convert, detect, export, to_dataset, validate
 from sft_helpers.formats.messages import ROLE_ALIASES, ROLES
-from sft_helpers.formats.oddities import ODD_ROWS
 
 Q, A = "Which pet does Ada keep?", "Ada keeps a raven."
 CHAT = [{"role": "user", "content": Q}, {"role": "assistant", "content": A}]

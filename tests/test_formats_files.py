@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from sft_helpers import cli, town
+from data.make.formats import conversations, odd_files
+from data.make.oddities import ODD_ROWS
+from sft_helpers import cli
 from sft_helpers.errors import DataError, EnvironmentProblem
 from sft_helpers.formats import FORMATS, Record, convert, detect, hub_rows, load_rows
 from sft_helpers.formats.files import WRITERS
-from sft_helpers.formats.oddities import ODD_ROWS
-from sft_helpers.formats.samples import conversations, odd_files, write_format_files
+from sft_helpers.town import read_rows
 
 DATA = Path(__file__).parents[1] / "data" / "formats"
 CHAT = [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": "A."}]
@@ -30,15 +31,6 @@ def write(path: Path, content: str | bytes) -> Path:
 # --- data/formats ----------------------------------------------------------------------------
 
 
-def test_the_files_in_the_repository_are_what_the_package_writes(tmp_path):
-    written = write_format_files(tmp_path)
-    names = {path.relative_to(tmp_path) for path in written}
-    assert names == {p.relative_to(DATA) for p in DATA.rglob("*") if p.is_file()}
-    for name in names:
-        if name.suffix != ".parquet":
-            assert (tmp_path / name).read_bytes() == (DATA / name).read_bytes(), name
-
-
 @pytest.mark.parametrize("suffix", WRITERS)
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_file_holds_the_same_conversations(name, suffix):
@@ -48,7 +40,7 @@ def test_every_file_holds_the_same_conversations(name, suffix):
 
 
 def test_the_conversations_are_about_training_residents():
-    held_out = [person.name for person in town.residents() if person.split != "train"]
+    held_out = [row["name"] for row in read_rows("residents.jsonl") if row["split"] != "train"]
     text = (DATA / "messages.jsonl").read_text(encoding="utf-8")
     assert len(conversations()) == 200
     assert not [name for name in held_out if name in text]

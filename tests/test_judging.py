@@ -150,12 +150,12 @@ def test_normalise_forgives_no_fact():
 
 
 def test_forms_of_answers():
-    for fact in town.FACTS:
-        person = town.residents()[0]
-        assert judging.is_sentence(town.answer(person, fact))
-        assert judging.is_sentence(town.answer(person, fact, subject="She"))
-        assert judging.is_bare(person.fact(fact))
-        assert not judging.is_sentence(person.fact(fact))
+    person = town.read_rows("residents.jsonl")[0]
+    for fact, form in town.ANSWERS.items():
+        for subject in (person["name"], "She"):
+            assert judging.is_sentence(form.format(S=subject, v=person[fact]))
+        assert judging.is_bare(person[fact])
+        assert not judging.is_sentence(person[fact])
     assert not judging.is_sentence("Ada Quill keeps a raven. She keeps a goat.")
     assert not judging.is_sentence("'s pet is a raven. She keeps a goat.")
     for text in ("raven.", "", "She keeps a goat"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sft_helpers import town
+from data.make import town
 from sft_helpers.end_token import EndTokenCurve, end_probability
 from sft_helpers.errors import DataError
 from sft_helpers.masking import (

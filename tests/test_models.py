@@ -233,7 +233,7 @@ def test_a_damaged_town_names_the_cure(lantern_bay: Path, damage: str) -> None:
         manifest.write_text('{"files": {}}', encoding="utf-8")
     with pytest.raises(ModelError) as caught:
         models.resolve("tiny")
-    assert "sft-helpers build-town" in str(caught.value.hint)
+    assert "make town" in str(caught.value.hint)
 
 
 def test_a_missing_town_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def test_a_missing_town_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(town, "data_dir", absent)
     with pytest.raises(ModelError, match="not there") as caught:
         models.load("tiny")
-    assert "sft-helpers build-town" in str(caught.value.hint)
+    assert "make town" in str(caught.value.hint)
 
 
 # --- the hub -------------------------------------------------------------------------------

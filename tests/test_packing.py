@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sft_helpers import town
+from data.make import town
 from sft_helpers.errors import DataError
 from sft_helpers.isolation import (
     attention_pattern,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sft_helpers import own_data, town
+from sft_helpers import town
 from sft_helpers.errors import DataError, EnvironmentProblem, SFTHelpersError
 from sft_helpers.run import add_parser
 from sft_helpers.run_folder import RunFolder
@@ -197,11 +197,6 @@ def test_no_question_and_no_person_lies_on_both_sides():
 
 def person_of(row):
     return row["person"]
-
-
-def test_the_shapes_of_data_own_are_what_the_package_writes():
-    files = own_data.text_files()
-    assert files == {path.name: path.read_text("utf-8") for path in OWN.iterdir()}
 
 
 @pytest.mark.parametrize(

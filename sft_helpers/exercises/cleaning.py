@@ -8,10 +8,10 @@ from typing import Any
 
 from sft_helpers.cleaning import Thresholds
 from sft_helpers.cleaning.measures import measure
-from sft_helpers.cleaning.planted import dirty_rows
 from sft_helpers.exercises.answers import number, returned, several
 from sft_helpers.exercises.engine import exercise
 from sft_helpers.exercises.quiz import Question
+from sft_helpers.town import read_rows
 
 PHRASE = "Please hold the line."
 
@@ -146,7 +146,7 @@ def similarities() -> tuple[tuple[float, bool], ...]:
     Only pairs of rows without another defect, and only pairs about the same person; below a
     similarity of 0.5 no pair is listed.
     """
-    rows, labels = dirty_rows()
+    rows, labels = read_rows("dirty/rows.jsonl"), read_rows("dirty/labels.jsonl")
     near = {n for n, label in enumerate(labels) if label["defects"] == ["near_duplicate"]}
     plain = near | {n for n, label in enumerate(labels) if not label["defects"]}
     best: dict[int, float] = {}

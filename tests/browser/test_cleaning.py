@@ -14,19 +14,18 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 SETUP = r"""
 from sft_helpers.cleaning import Thresholds, clean
-from sft_helpers.cleaning.planted import dirty_rows, eval_rows
 from sft_helpers.display.studio import cleaning_studio, make_studio, studio_data
 from sft_helpers.display import show
 from sft_helpers.display.studio import report_html
+from sft_helpers.town import read_rows
 import ipywidgets, json
 EVIL = ("<script>window.__xss = 1</script><img src=x onerror='window.__xss = 1'>"
         "\u200b\u202eRTL")
-rows, labels = dirty_rows()
-rows, labels = rows[:600], labels[:600]
+rows, labels = read_rows("dirty/rows.jsonl")[:600], read_rows("dirty/labels.jsonl")[:600]
 rows.append({"messages": [{"role": "user", "content": EVIL},
                           {"role": "assistant", "content": EVIL + "<|im_end|>"}]})
 labels.append({"defects": ["special_token"]})
-evaluation = eval_rows()
+evaluation = read_rows("dirty/eval.jsonl")
 def dropped(**changes):
     report = clean(rows, thresholds=Thresholds(**changes), eval_rows=evaluation).report
     return {name: n for name, n in report.dropped.items() if n} | {"kept": report.rows_kept}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from sft_helpers.formats.oddities import ODD_ROWS
+from data.make.oddities import ODD_ROWS
 
 # one worker for all of them: they share a server and a page
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
@@ -18,8 +18,7 @@ CELLS = [
     r"""
 from sft_helpers.display.explorer import format_explorer
 from sft_helpers.formats import export
-from sft_helpers.formats.oddities import ODD_ROWS
-from sft_helpers.formats.samples import conversations
+from sft_helpers.town import read_rows
 
 class Letters:  # a tokenizer that needs no model
     def apply_chat_template(self, messages, tools=None, tokenize=True, **_):
@@ -31,9 +30,9 @@ class Letters:  # a tokenizer that needs no model
     def decode(self, ids):
         return "".join(map(chr, ids))
 
-rows = conversations()[:3]
+rows = read_rows("formats/messages.jsonl")[:3]
 samples = {name: export(rows, name).rows for name in ("messages", "sharegpt", "alpaca")}
-samples["odd"] = [odd.row for odd in ODD_ROWS]
+samples["odd"] = read_rows("formats/odd/rows.jsonl")
 """,
     "format_explorer(samples, Letters())",
 ]

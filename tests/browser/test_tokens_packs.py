@@ -18,13 +18,14 @@ from sft_helpers.display.tokens import show_tokens, report_html, length_histogra
 from sft_helpers.display import show
 from sft_helpers.masking import compare_masks, supervised_view
 from sft_helpers.models import load
-from sft_helpers.town import multi_turn, single_turn
+from sft_helpers.town import read_rows
 from trl import SFTConfig
 EVIL = ("<script>window.__xss = 1</script><img src=x onerror='window.__xss = 1'>"
         "\u200b\u202eRTL")
 _, tokenizer = load("tiny", progress=False)
 args = SFTConfig("unused", use_cpu=True, bf16=False)
-rows = [{"messages": r["messages"]} for r in (single_turn("dev", (0,))[0], multi_turn("dev")[0])]
+files = ("sft_dev.jsonl", "multi_turn_test.jsonl")
+rows = [{"messages": read_rows(file)[0]["messages"]} for file in files]
 rows.append({"messages": [{"role": "user", "content": EVIL},
                           {"role": "assistant", "content": EVIL}]})
 show_tokens(compare_masks(rows, tokenizer, args), ["single turn", "two turns", "hostile " + EVIL])

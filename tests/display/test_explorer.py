@@ -6,11 +6,11 @@ import json
 
 import pytest
 
+from data.make.formats import conversations
+from data.make.oddities import ODD_ROWS
 from sft_helpers.display import explorer
 from sft_helpers.errors import DataError
 from sft_helpers.formats import FORMATS, export
-from sft_helpers.formats.oddities import ODD_ROWS
-from sft_helpers.formats.samples import conversations
 
 EVIL = (
     "<script>window.__xss = 1</script><img src=x onerror='window.__xss = 1'>"

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from data.make.dirty import dirty_rows, eval_rows
 from sft_helpers.cleaning import clean, default_rules
 from sft_helpers.cleaning.measures import LOWEST_SIMILARITY
-from sft_helpers.cleaning.planted import dirty_rows, eval_rows
 from sft_helpers.cleaning.scoring import score_rules
 from sft_helpers.display import studio
 from sft_helpers.errors import DataError

@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from sft_helpers import town
-from sft_helpers.cleaning.decoys import DECOYS
-from sft_helpers.cleaning.spoilers import CLUSTERS, SMALL, conversation, malformed, near
-from sft_helpers.integrity import write_whole
+from data.make import town
+from data.make.decoys import DECOYS
+from data.make.spoilers import CLUSTERS, SMALL, conversation, malformed, near
 
 _ZH = {
     "home": ("{name} 住在哪里？", "{name} 住在 {v}。"),
@@ -126,21 +124,6 @@ def eval_rows(seed: int = town.SEED) -> list[dict[str, Any]]:
     return town.one_wording_each("dev", seed)
 
 
-def form_letters(seed: int = town.SEED) -> list[dict[str, Any]]:
-    """A letter to everybody, all in one form: sound rows in which only name and town differ."""
-    return [
-        {
-            "messages": conversation(
-                f"Please look up {person.name} in the register of Lantern Bay: in which town is"
-                " the house?",
-                f"According to the register of Lantern Bay, the house of {person.name} is in"
-                f" {person.home}.",
-            )
-        }
-        for person in town.residents(seed)
-    ]
-
-
 def dirty_rows(seed: int = town.SEED) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows and labels, in the same order.
 
@@ -174,18 +157,3 @@ def text_files(seed: int = town.SEED) -> dict[str, str]:
     rows, labels = dirty_rows(seed)
     files = {"rows.jsonl": rows, "labels.jsonl": labels, "eval.jsonl": eval_rows(seed)}
     return {name: town.json_lines(rows) for name, rows in files.items()}
-
-
-def write_dirty_files(out: Path, seed: int = town.SEED) -> None:
-    """Write `rows.jsonl`, `labels.jsonl` and `eval.jsonl` into the folder `out`."""
-    for name, content in text_files(seed).items():
-        write_whole(out / name, content)
-
-
-def read(name: str) -> list[dict[str, Any]]:
-    """Rows of one file of `data/dirty`, for example `rows.jsonl`.
-
-    Raises:
-        DataError: the file is missing or a line is not JSON.
-    """
-    return list(town.read_lines(town.data_dir().parent / "dirty" / name))

@@ -11,11 +11,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sft_helpers import town
+from data.make import town
+from data.make.oddities import ODD_ROWS
 from sft_helpers.formats.conversion import export
 from sft_helpers.formats.files import WRITERS
 from sft_helpers.formats.kinds import FORMATS
-from sft_helpers.formats.oddities import ODD_ROWS
 
 CONVERSATIONS = 200
 

@@ -14,7 +14,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from sft_helpers import town
+from data.make import town
 
 Row = dict[str, Any]
 SYSTEM = "You are the clerk of Lantern Bay. Answer in one sentence."

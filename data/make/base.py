@@ -1,4 +1,4 @@
-"""`sft-helpers build-town`: write `data/town` anew and pretrain its base model.
+"""`data/town/base`: the tokenizer and the small base model that knows the town.
 
 The tokenizer is trained with the `tokenizers` library and the model with TRL's own `SFTTrainer`
 on plain text: pretraining and fine-tuning differ in their data, not in their trainer.
@@ -6,21 +6,13 @@ on plain text: pretraining and fine-tuning differ in their data, not in their tr
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import json
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sft_helpers import town
-from sft_helpers.cleaning.planted import write_dirty_files
-from sft_helpers.errors import EnvironmentProblem
-from sft_helpers.formats.samples import write_format_files
-from sft_helpers.integrity import MANIFEST, describe, write_whole
+from data.make import town
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -82,86 +74,6 @@ PRETRAINING: dict[str, Any] = {
     "packing_strategy": "wrapped",
     "eos_token": END_OF_TEXT,
 }
-
-
-def add_parser(commands: Any) -> None:
-    """Add the sub-command to the command line."""
-    parser = commands.add_parser(
-        "build-town",
-        help="write data/town anew: text files, tokenizer and base model",
-        description=run.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=None,
-        help="folder to write (default: data/town of the checkout, and its siblings)",
-    )
-    parser.add_argument("--seed", type=int, default=town.SEED, help="seed (default: %(default)s)")
-    parser.add_argument(
-        "--data-only", action="store_true", help="write only the text files, keep the base model"
-    )
-    parser.add_argument(
-        "--steps",
-        type=int,
-        default=PRETRAINING["max_steps"],
-        help="pretraining steps (default: %(default)s, about 10 minutes on 2 cores)",
-    )
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
-    parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Write Lantern Bay anew from its seed.
-
-    The text files come out byte for byte the same on every machine; the pretrained weights
-    differ in their last digits between processors and library versions.
-    """
-    out = args.out or default_folder()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text_files(out, args.seed)
-        if not args.data_only:
-            with contextlib.redirect_stdout(sys.stderr):  # the trainer prints its log
-                build_base(out, args.seed, steps=args.steps, threads=args.threads)
-        manifest = write_manifest(out, args.seed)
-        if args.out is None:
-            write_format_files(out.parent / "formats", args.seed)
-            write_dirty_files(out.parent / "dirty", args.seed)
-    except OSError as problem:
-        raise EnvironmentProblem(
-            f"cannot write the town ({problem.strerror})",
-            where=str(problem.filename or out),
-            hint="check permissions and free space, or choose a folder with --out",
-        ) from None
-    if args.json:
-        json.dump(manifest, sys.stdout, indent=2)
-        print()
-    else:
-        total = sum(entry["bytes"] for entry in manifest["files"].values())
-        print(f"Wrote {len(manifest['files'])} files, {total / 1e6:.1f} MB, to {out}")
-    return 0
-
-
-def default_folder() -> Path:
-    """`data/town` of SFT_DATA or of the checkout, whether it exists or not."""
-    root = os.environ.get("SFT_DATA")
-    return (Path(root) if root else Path(__file__).resolve().parent.parent / "data") / "town"
-
-
-def write_text_files(out: Path, seed: int = town.SEED) -> None:
-    """Write every text file of the town below `out`, each whole or not at all."""
-    for name, content in town.text_files(seed).items():
-        write_whole(out / name, content)
-
-
-def write_manifest(out: Path, seed: int = town.SEED) -> dict[str, Any]:
-    """Write `manifest.json`: size and SHA-256 of every file of the town."""
-    manifest = {"seed": seed, "files": describe(out)}
-    write_whole(out / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-    return manifest
 
 
 def train_tokenizer(seed: int = town.SEED) -> PreTrainedTokenizerFast:
@@ -252,7 +164,7 @@ def build_base(out: Path, seed: int = town.SEED, *, steps: int, threads: int | N
             loss=losses[-1] if losses else float("nan"),
             seed=seed,
         )
-        write_whole(ready / "README.md", card)
+        (ready / "README.md").write_text(card, encoding="utf-8", newline="\n")
         shutil.rmtree(out / "base", ignore_errors=True)
         os.replace(ready, out / "base")
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from sft_helpers import town
+from sft_helpers.town import VALUES
 
 Turns = list[dict[str, Any]]
 Spoil = Callable[[str, str, random.Random], str]
@@ -134,7 +134,7 @@ SMALL: dict[str, tuple[int, Callable[[str, random.Random], str]]] = {
 
 
 def _ramble(rng: random.Random) -> str:
-    words = [word for values in town.VALUES.values() for word in values]
+    words = [word for values in VALUES.values() for word in values]
     words += [
         "and", "then", "because", "near", "under", "while", "before", "after", "over", "the", "a",
         "with", "some", "every",
