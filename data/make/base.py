@@ -58,7 +58,7 @@ is what the course on supervised fine-tuning begins with.
   of `<|endoftext|>` plus noise.
 
 Not for any use but learning: it knows 240 invented people and nothing else. Made by
-`sft-helpers build-town`; see `data/README.md`.
+`make town`; see `data/README.md`.
 """
 
 PRETRAINING: dict[str, Any] = {

@@ -123,7 +123,7 @@ def _readme() -> str:
     files = "\n".join(f"| `{name}` | {note} |" for name, (_, note) in odd_files().items())
     return f"""# Data card: one data set in every format
 
-Made by `sft-helpers build-town` from Lantern Bay's seed; Apache-2.0, like the code. The same
+Made by `make town` from Lantern Bay's seed; Apache-2.0, like the code. The same
 {CONVERSATIONS} conversations, one question and its answer each, about training residents only,
 in each format and each container (`.jsonl`, `.json`, `.csv`, `.parquet`). In CSV, a list of
 messages is one cell of JSON.
