@@ -86,8 +86,6 @@ RECORD = {"name": "quickstart-1", "status": "ok", "notebook": "00_quickstart", "
 CALLS = """
 build-solutions --notebooks {root}/notebooks --out solved
 build-solutions --notebooks broken --out solved2
-build-town --data-only --out town --json
-build-town --data-only --out good.jsonl/town
 class-report class --json
 class-report class-damaged --json
 class-report empty
