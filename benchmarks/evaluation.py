@@ -24,7 +24,7 @@ import numpy as np
 
 from sft_helpers import judging, strangers, town
 from sft_helpers.evaluation import answer_all, prompt_of
-from sft_helpers.results import expect
+from sft_helpers.lesson import expect
 
 QUESTIONS = 200
 
@@ -35,8 +35,8 @@ def speed(rounds: int = 3) -> dict[str, Any]:
     from transformers import pipeline
 
     from sft_helpers.experiments import Run, run_here
+    from sft_helpers.lesson import quiet_libraries
     from sft_helpers.models import load
-    from sft_helpers.notebook import quiet_libraries
 
     quiet_libraries()
     torch.set_num_threads(1)

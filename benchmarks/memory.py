@@ -21,8 +21,8 @@ from itertools import product
 from statistics import mean
 from typing import Any
 
+from sft_helpers.lesson import expect
 from sft_helpers.memory import METHODS, config_folder
-from sft_helpers.results import expect
 
 FOLDER = config_folder().parent
 LENGTHS = {"tiny": (64, 128, 256), "smollm2": (32, 64, 128)}

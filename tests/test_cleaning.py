@@ -14,7 +14,7 @@ from sft_helpers.cleaning.measures import DIALS, measure
 from sft_helpers.cleaning.model import Finding
 from sft_helpers.cleaning.scoring import score_rules
 from sft_helpers.errors import DataError
-from sft_helpers.results import expect
+from sft_helpers.lesson import expect
 from sft_helpers.town import read_rows
 
 ROOT = Path(__file__).resolve().parents[1]

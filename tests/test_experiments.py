@@ -21,7 +21,7 @@ from sft_helpers.experiments import (
     store,
     text_loss,
 )
-from sft_helpers.results import expect
+from sft_helpers.lesson import expect
 from sft_helpers.town import read_rows
 from sft_helpers.training import RunHistory
 

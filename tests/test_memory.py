@@ -10,6 +10,7 @@ from statistics import mean
 import pytest
 
 from sft_helpers.errors import DataError, ModelError, SFTHelpersError
+from sft_helpers.lesson import expect
 from sft_helpers.memory import (
     METHODS,
     Settings,
@@ -25,7 +26,6 @@ from sft_helpers.memory.parts import COMPONENTS
 from sft_helpers.memory.plan import knobs, largest_batch
 from sft_helpers.memory.rules import by_accelerate, by_thumb
 from sft_helpers.memory_command import add_parser, read_trl_file
-from sft_helpers.results import expect
 
 RECIPE = config_folder().parents[1] / "recipes" / "sft_qwen7b_qlora_4090.yaml"
 

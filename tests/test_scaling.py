@@ -27,7 +27,7 @@ from sft_helpers.launching import (
     launch,
     launch_folder,
 )
-from sft_helpers.results import expect
+from sft_helpers.lesson import expect
 from sft_helpers.scaling import (
     DEVICES,
     STRATEGIES,

@@ -8,7 +8,7 @@
 
 The environment variable `SFT_EXERCISES` turns this into a test: `strict` raises unless the answer
 is ok (solved notebooks), `expect-todo` raises unless it is blank (notebooks as they are shipped).
-Each check adds a line to the learner's progress file (`sft_helpers.progress`).
+What a check found goes to its `record`: in a notebook, the learner's record (`sft_helpers.lesson`).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Literal
 
-from sft_helpers import progress, results
 from sft_helpers.errors import DataError, EnvironmentProblem, SFTHelpersError
 from sft_helpers.exercises.answers import NotYet, plain
 from sft_helpers.exercises.blanks import is_blank, is_blank_source
 
 Status = Literal["todo", "not yet", "ok"]
 Checker = Callable[..., str | None]
+Record = Callable[[str, str], None]  # told the exercise, or the question, and how it ended
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*-[0-9]+")
 LONGEST = 800  # characters of a diagnosis, which may quote the answer
@@ -55,7 +55,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise; called with an answer it checks it like `check`."""
+    """One exercise: what its card says, and the function that checks an answer."""
 
     name: str
     title: str
@@ -65,9 +65,6 @@ class Exercise:
     solution: str
     checker: Checker
     praise: str = ""
-
-    def __call__(self, *answers: Any) -> None:
-        _report(self, grade(self.name, *answers))
 
 
 _registry: dict[str, Exercise] = {}
@@ -233,25 +230,24 @@ def grade(name: str, *answers: Any) -> Outcome:
     return Outcome("not yet", f"{made.title}: {shown}")
 
 
-def check(name: str, *answers: Any) -> None:
+def check(name: str, *answers: Any, record: Record | None = None) -> None:
     """Check an answer and print `[todo]`, `[not yet]` or `[ok]` with a sentence.
 
     Args:
         name: the exercise, e.g. `quickstart-1`.
         answers: the value or function that the learner wrote; several where the task asks so.
+        record: told the name and the status.
 
     Raises:
         DataError: if there is no such exercise.
         ExerciseFailed: only if `SFT_EXERCISES` asks for an outcome and this is another.
     """
-    _report(find(name), grade(name, *answers))
-
-
-def _report(made: Exercise, outcome: Outcome) -> None:
     from sft_helpers.display.html import visible_text
 
+    outcome = grade(name, *answers)
     print(visible_text(str(outcome)))
-    record(made.name, outcome.status)
+    if record is not None:
+        record(name, outcome.status)
     wish = os.environ.get("SFT_EXERCISES", "")
     if wish not in ("", "strict", "expect-todo"):
         raise EnvironmentProblem(
@@ -259,12 +255,7 @@ def _report(made: Exercise, outcome: Outcome) -> None:
         )
     wanted = {"strict": "ok", "expect-todo": "todo"}.get(wish)
     if wanted is not None and outcome.status != wanted:
-        raise ExerciseFailed(f"expected [{wanted}], got {outcome}", where=f"exercise {made.name}")
-
-
-def record(name: str, status: str) -> None:
-    """Add what happened to the learner's progress file, if there is one."""
-    progress.append(name, status, results.current())
+        raise ExerciseFailed(f"expected [{wanted}], got {outcome}", where=f"exercise {name}")
 
 
 # --- the card --------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Exercises of notebook 10: three mends by hand, what can be seen when, two faults at once.
 
-`diagnose` asks what is wrong with a patient, each choice with its reason.
+`question` asks what is wrong with a patient, each choice with its reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from sft_helpers.clinic.choices import CHOICES
 from sft_helpers.exercises.answers import first_wrong, near, number, returned, several
 from sft_helpers.exercises.engine import exercise
-from sft_helpers.exercises.quiz import Question, quiz
+from sft_helpers.exercises.quiz import Question
 
 
 def question(name: str) -> Question:
@@ -20,18 +20,6 @@ def question(name: str) -> Question:
     choices = CHOICES[name]
     turned = list(CHOICES).index(name) * 3 % 4
     return Question("What is wrong with this patient?", (*choices[turned:], *choices[:turned]))
-
-
-def diagnose(*names: str) -> None:
-    """Ask what is wrong with one or more patients.
-
-    Args:
-        names: as in `clinic.choices.CHOICES`.
-
-    Raises:
-        KeyError: there is no such patient.
-    """
-    quiz([question(name) for name in names], title=f"Diagnosis: {', '.join(names)}")
 
 
 # Tokens per row of the clinic's 600 rows (tests compare it with the tokenizer), and what TRL's

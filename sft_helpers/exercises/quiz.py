@@ -14,7 +14,7 @@ from markupsafe import Markup
 from sft_helpers.display.html import Html, badge, page, prose, visible, visible_text
 from sft_helpers.display.widgets import script, show, static_only
 from sft_helpers.errors import DataError
-from sft_helpers.exercises.engine import record
+from sft_helpers.exercises.engine import Record
 
 _DISPLAY = Path(__file__).parents[1] / "display"
 
@@ -97,7 +97,9 @@ def quiz_html(questions: Sequence[Question], title: str = "Quiz") -> Html:
     return page(*parts)
 
 
-def make_quiz(questions: Sequence[Question], title: str = "Quiz") -> QuizView:
+def make_quiz(
+    questions: Sequence[Question], title: str = "Quiz", record: Record | None = None
+) -> QuizView:
     """Return the live quiz as a widget; `quiz` shows it."""
     view = QuizView(
         title=visible_text(title),
@@ -117,24 +119,25 @@ def make_quiz(questions: Sequence[Question], title: str = "Quiz") -> QuizView:
 
     def remember(change: Any) -> None:
         for number, (old, new) in enumerate(zip(change["old"], change["new"], strict=False), 1):
-            if new is not None and new != old:
+            if record is not None and new is not None and new != old:
                 record(f"{title}, question {number}", "ok" if new else "not yet")
 
     view.observe(remember, names="results")
     return view
 
 
-def quiz(questions: Sequence[Question], title: str = "Quiz") -> None:
+def quiz(questions: Sequence[Question], title: str = "Quiz", record: Record | None = None) -> None:
     """Show a quiz: choose, check, read why; without live widgets the answers are folded.
 
     Args:
         questions: in the order in which they are asked.
-        title: the heading; also the name in the progress file.
+        title: the heading.
+        record: told `Quiz, question 3` and `ok` or `not yet` after each answer.
 
     Raises:
         DataError: if there are no questions.
     """
     if not questions:
         raise DataError("a quiz needs at least one question")
-    widget = None if static_only() else make_quiz(questions, title)
+    widget = None if static_only() else make_quiz(questions, title, record)
     show(widget, html=quiz_html(questions, title), alt=f"{title}: {len(questions)} questions")

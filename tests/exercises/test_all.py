@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from sft_helpers import course
+from sft_helpers.course import course, notebooks_dir
 from sft_helpers.exercises import engine, grade
 from sft_helpers.exercises.quickstart import TRAINED
 from sft_helpers.exercises.solutions import module_for
-from sft_helpers.results import expect
+from sft_helpers.lesson import expect
 from tests.exercises.answers import Wrong, refused, solved
 
-MODULES = [module_for(course.notebooks_dir() / lesson.name) for lesson in course.lessons()]
+MODULES = [module_for(notebooks_dir() / lesson.name) for lesson in course()]
 EXERCISES = {name: made for module in MODULES for name, made in engine.exercises_in(module).items()}
 WRONG: Wrong = {}
 for module in MODULES:

@@ -14,11 +14,11 @@ from typing import Any
 import nbformat
 import pytest
 
-from sft_helpers import course
+from sft_helpers.course import Notebook, course
 from sft_helpers.exercises import engine
 from sft_helpers.exercises.quiz import Question
 from sft_helpers.exercises.solutions import build_solutions, exercise_cells, module_for
-from sft_helpers.results import expect
+from sft_helpers.lesson import expect
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -26,16 +26,10 @@ TOOLS = {"__init__", "answers", "blanks", "engine", "quiz", "solutions"}
 MODULES = {path.stem for path in Path(engine.__file__).parent.glob("*.py")} - TOOLS
 
 
-def called(notebook, function: str) -> set[str]:
-    """Names of the exercises that code cells hand to `function` as first argument."""
-    found = set()
-    for cell in notebook.cells:
-        if cell.cell_type != "code" or f"{function}(" not in cell.source:
-            continue
-        for node in ast.walk(ast.parse(cell.source)):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == function:
-                found.add(node.args[0].value)
-    return found
+def called(notebook, method: str) -> set[int]:
+    """Numbers of the exercises that code cells hand to `lesson.card` or `lesson.check`."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    return {int(number) for number in re.findall(rf"^ *lesson\.{method}\((\d+)", code, re.M)}
 
 
 def test_every_module_of_exercises_has_a_notebook():
@@ -51,8 +45,9 @@ def test_each_exercise_is_asked_shown_and_checked(path):
     notebook = nbformat.read(path, 4)
     names = set(exercise_cells(notebook))
     assert names == set(engine.exercises_in(module_for(path)))
-    assert called(notebook, "check") == names
-    assert called(notebook, "card") == names
+    asked = {f"{module_for(path).replace('_', '-')}-{n + 1}" for n in range(len(names))}
+    assert names == asked
+    assert called(notebook, "check") == called(notebook, "card") == set(range(1, len(names) + 1))
 
 
 def made(source: str) -> dict[str, list[str]]:
@@ -75,27 +70,27 @@ def test_a_solution_makes_what_its_stub_asks_for(path):
 # --- the course as one whole --------------------------------------------------------------------
 
 
-def difficulties(lesson: course.Lesson) -> list[int]:
+def difficulties(lesson: Notebook) -> list[int]:
     return [engine.find(name).difficulty for name in lesson.exercises]
 
 
-@pytest.mark.parametrize("lesson", course.lessons(), ids=lambda lesson: lesson.name)
+@pytest.mark.parametrize("lesson", course(), ids=lambda lesson: lesson.name)
 def test_within_a_notebook_exercises_get_harder_never_easier(lesson):
     assert difficulties(lesson) == sorted(difficulties(lesson))
     assert list(lesson.exercises) == sorted(lesson.exercises)
 
 
 def test_over_the_course_exercises_get_harder():
-    every = [difficulties(lesson) for lesson in course.lessons()]
+    every = [difficulties(lesson) for lesson in course()]
     thirds = [list(chain(*every[n : n + 5])) for n in (0, 5, 10)]
     assert mean(thirds[0]) <= mean(thirds[1]) <= mean(thirds[2])
 
 
 def test_no_exercise_asks_for_what_another_asked_for():
-    titles = Counter(engine.find(n).title for lesson in course.lessons() for n in lesson.exercises)
+    titles = Counter(engine.find(n).title for lesson in course() for n in lesson.exercises)
     functions = Counter(
         name
-        for lesson in course.lessons()
+        for lesson in course()
         for exercise in lesson.exercises
         for name, parameters in made(engine.find(exercise).solution).items()
         if parameters
@@ -104,7 +99,7 @@ def test_no_exercise_asks_for_what_another_asked_for():
 
 
 def test_hints_go_in_steps_and_time_is_what_it_takes():
-    for lesson in course.lessons():
+    for lesson in course():
         for name in lesson.exercises:
             one = engine.find(name)
             assert len(one.hints) == 3, name
@@ -130,8 +125,7 @@ def split(question: Question) -> tuple[str, list[str]]:
 @pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
 def test_each_notebook_asks_its_quiz(path):
     source = "\n".join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code")
-    assert f"from sft_helpers.exercises.{module_for(path)} import QUIZ" in source
-    assert "\nquiz(QUIZ)" in source
+    assert "\nlesson.quiz()" in source
     assert 3 <= len(QUIZZES[path.stem]) <= 4
 
 

@@ -77,11 +77,6 @@ def test_an_interrupt_passes_through(double):
         grade("demo-1", mine)
 
 
-def test_a_called_exercise_checks(double, capsys):
-    double(lambda x: 2 * x)
-    assert capsys.readouterr().out.startswith("[ok]")
-
-
 def test_printed_text_hides_nothing(double, capsys):
     exercise("demo-2", **FIELDS)(lambda answer: f"you wrote {answer}")
     check("demo-2", "a\u202eb\x1b[31m")
@@ -164,20 +159,13 @@ def test_a_module_that_does_not_exist_has_no_exercises():
     assert engine.exercises_in("no_such_notebook") == {}
 
 
-def test_progress_is_written_only_when_asked(double, monkeypatch, tmp_path, capsys):
-    check("demo-1", ...)
-    path = tmp_path / "progress.jsonl"
-    monkeypatch.setenv("SFT_PROGRESS", str(path))
-    check("demo-1", ...)
-    check("demo-1", lambda x: 2 * x)
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [(line["name"], line["status"]) for line in lines] == [
-        ("demo-1", "todo"),
-        ("demo-1", "ok"),
-    ]
-    monkeypatch.setenv("SFT_PROGRESS", str(path / "below-a-file.jsonl"))
-    check("demo-1", ...)
-    assert "could not be written" in capsys.readouterr().out
+def test_what_a_check_found_is_recorded_before_a_test_run_stops(double, monkeypatch):
+    kept = []
+    check("demo-1", ..., record=lambda *line: kept.append(line))
+    monkeypatch.setenv("SFT_EXERCISES", "strict")
+    with pytest.raises(ExerciseFailed):
+        check("demo-1", lambda x: x, record=lambda *line: kept.append(line))
+    assert kept == [("demo-1", "todo"), ("demo-1", "not yet")]
 
 
 def test_a_class_may_hide_the_solutions(double, monkeypatch):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sft_helpers.formats.problems import MEANINGS
+from sft_helpers.lesson import expect
 from sft_helpers.preflight import CODES
-from sft_helpers.results import expect
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 PARTS = ("data", "templates", "masks", "tokens", "packing", "config", "lora", "memory")

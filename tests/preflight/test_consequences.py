@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from sft_helpers import town
+from sft_helpers.lesson import expect
 from sft_helpers.models import load
 from sft_helpers.preflight import Report, preflight
-from sft_helpers.results import expect
 from sft_helpers.runs import DEFAULTS, Outcome, Run
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sft_helpers.results import expect
+from sft_helpers.lesson import expect
 from tests.preflight.cases import (
     arguments,
     report,
