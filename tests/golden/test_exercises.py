@@ -24,10 +24,10 @@ def graded(exercise: str, answer: Any) -> tuple[str, str]:
 
 def modules() -> list[str]:
     """The lessons that have exercises, by the name of their notebook without its number."""
-    from sft_helpers import course
+    from sft_helpers.course import course, notebooks_dir
     from sft_helpers.exercises.solutions import module_for
 
-    return [module_for(course.notebooks_dir() / lesson.name) for lesson in course.lessons()]
+    return [module_for(notebooks_dir() / lesson.name) for lesson in course()]
 
 
 def cards() -> dict[str, dict[str, Any]]:
