@@ -121,7 +121,7 @@ preflight
 progress --file record.jsonl --json
 progress --file damaged.jsonl --json
 progress --file none.jsonl
-progress --file record.jsonl --hand-in mine.json --learner Ada
+progress --file record.jsonl --hand-in mine.jsonl
 quickstart --out full
 quickstart --out good.jsonl/run
 quickstart --questions many
@@ -159,7 +159,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "broken.yaml": "a: [\n",
         "broken/01_data_formats.ipynb": "no notebook",
         "adapter/adapter_config.json": "{}",
-        "class-damaged/a.json": "{}",
+        "class-damaged/a.jsonl": "{}",
         "empty/none.txt": "",
         "full/none.txt": "",
         "class/none.txt": "",
@@ -171,7 +171,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     call(["progress", "--file", str(folder / "record.jsonl"), "--hand-in",
-          str(folder / "class/ada.json"), "--learner", "Ada"])  # fmt: skip
+          str(folder / "class/ada.jsonl")])  # fmt: skip
     return folder
 
 
