@@ -12,9 +12,22 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tests.golden.compare import ROOT, WRITE, read, write
+from tests.golden.compare import ROOT, WRITE, compare, read, write
 
 NAME = "claims.json"
+CLAIMING = {"expect", "claim"}  # notebook 13 has a `claim` of its own, with expect's arguments
+
+
+# --- where the package is asked ----------------------------------------------------------------
+def patients() -> dict[str, dict[str, Any]]:
+    """What is claimed of each patient of the clinic: the claims' names are made of theirs."""
+    from sft_helpers.clinic.cases import cases
+
+    told = ("cause", "measure", "shows", "sick_bounds", "healed_bounds", "found_by", "code")
+    return {case.name: {field: getattr(case, field) for field in told} for case in cases()}
+
+
+# -----------------------------------------------------------------------------------------------
 
 
 def trees() -> Iterator[tuple[str, ast.AST]]:
@@ -41,7 +54,9 @@ def stated() -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for notebook, tree in trees():
         for call in ast.walk(tree):
-            if not isinstance(call, ast.Call) or ast.unparse(call.func).split(".")[-1] != "expect":
+            if not isinstance(call, ast.Call):
+                continue
+            if ast.unparse(call.func).split(".")[-1] not in CLAIMING:
                 continue
             first = call.args[0]
             name = first.value if isinstance(first, ast.Constant) else ast.unparse(first)
@@ -88,3 +103,7 @@ def test_no_claim_is_lost_and_no_bound_changed() -> None:
             if name not in strings and not hidden:
                 wrong.append(f"lost: {name} of {notebook}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_patients_have_the_symptoms_that_they_had() -> None:
+    compare("patients.json", patients())
