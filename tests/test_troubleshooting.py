@@ -86,8 +86,7 @@ def test_every_finding_on_the_page_exists() -> None:
 
 
 def test_the_guide_knows_the_notebooks() -> None:
-    from sft_helpers.exercises.engine import exercises_in
-    from sft_helpers.exercises.solutions import module_for
+    from sft_helpers.exercises.data import topic, topic_for
 
     guide = (ROOT / "docs" / "instructor.md").read_text("utf-8")
     notebooks = {p.stem.split("_")[0]: p for p in (ROOT / "notebooks").glob("[0-9]*.ipynb")}
@@ -98,7 +97,7 @@ def test_the_guide_knows_the_notebooks() -> None:
         sections = re.findall(r"^## (\d+) ", "\n".join(prose), re.M)
         [row] = re.findall(rf"^\| {number} \| (exercise .+) \|$", guide, re.M)
         stuck, _, skip = row.split(" | ")
-        name = module_for(path).replace("_", "-") + "-" + stuck.split()[1].rstrip(":")
-        assert name in exercises_in(module_for(path))
+        name = topic_for(path).replace("_", "-") + "-" + stuck.split()[1].rstrip(":")
+        assert name in topic(topic_for(path)).exercises
         for named in re.findall(r"\d+", skip.split("exercise")[0].split("keep")[0]):
             assert named in sections, (number, named)

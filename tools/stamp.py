@@ -105,8 +105,7 @@ def course_rows(notebooks: list[Path], timings: dict[str, float]) -> str:
 def plan_rows(notebooks: list[Path], timings: dict[str, float]) -> str:
     """The run sheets: for each day a table with minutes to run, to read and for exercises."""
     sys.path.insert(0, str(ROOT))
-    from sft_helpers.exercises.engine import exercises_in
-    from sft_helpers.exercises.solutions import module_for
+    from sft_helpers.exercises.data import topic, topic_for
 
     parts = {}
     for path in notebooks:
@@ -114,7 +113,7 @@ def plan_rows(notebooks: list[Path], timings: dict[str, float]) -> str:
         prose = [c for c in cells if c["cell_type"] == "markdown" and c.get("id") != "badge"]
         words = sum(len("".join(cell["source"]).split()) for cell in prose)
         run, read = math.ceil(timings[path.stem] / 60), math.ceil(words / WORDS_A_MINUTE)
-        work = sum(made.minutes for made in exercises_in(module_for(path)).values())
+        work = sum(made.minutes for made in topic(topic_for(path)).exercises.values())
         title = "".join(cells[0]["source"]).splitlines()[0].removeprefix("# ")
         parts[path.stem.split("_")[0]] = (title, run, read, work)
     lines = []

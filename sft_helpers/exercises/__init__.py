@@ -1,12 +1,11 @@
-"""Exercises that say what is wrong: one module of checks per notebook, run by one small engine.
+"""Exercises that say what is wrong: one YAML file per notebook, run by one small engine.
 
-An exercise named `quickstart-1` lives in `sft_helpers/exercises/quickstart.py` and is asked in
-`notebooks/00_quickstart.ipynb`. The task stands in the notebook; title, hints, solution and check
-stand in the module and nowhere else.
+The task stands in the notebook; title, hints, solution, check and every sentence stand in the YAML
+and nowhere else. `data` reads it, `rules` run its steps, `checks` holds those that need Python.
 """
 
-from sft_helpers.exercises.blanks import yours_or
-from sft_helpers.exercises.engine import card, check, exercise, grade
-from sft_helpers.exercises.quiz import Question, quiz
+from sft_helpers.exercises.answers import yours_or
+from sft_helpers.exercises.engine import card, check, grade
+from sft_helpers.exercises.quiz import quiz
 
-__all__ = ["Question", "card", "check", "exercise", "grade", "quiz", "yours_or"]
+__all__ = ["card", "check", "grade", "quiz", "yours_or"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +13,10 @@ from markupsafe import Markup
 from sft_helpers.display.html import Html, badge, page, prose, visible, visible_text
 from sft_helpers.display.widgets import script, show, static_only
 from sft_helpers.errors import DataError
+from sft_helpers.exercises.data import Question
 from sft_helpers.exercises.engine import Record
 
 _DISPLAY = Path(__file__).parents[1] / "display"
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question with its choices.
-
-    Args:
-        prompt: the question.
-        choices: (text, whether it is right, why) for each choice; with several right ones the
-            learner is asked for all of them.
-
-    Raises:
-        DataError: with fewer than two choices, none right, a text twice, or an explanation missing.
-    """
-
-    prompt: str
-    choices: Sequence[tuple[str, bool, str]]
-
-    def __post_init__(self) -> None:
-        texts = [text.strip() for text, _, _ in self.choices]
-        problem = None
-        if not self.prompt.strip():
-            problem = "the question is empty"
-        elif len(texts) < 2 or not all(texts) or len(set(texts)) < len(texts):
-            problem = "a question needs two or more choices, none empty, none twice"
-        elif not any(right for _, right, _ in self.choices):
-            problem = "no choice is right"
-        elif not all(why.strip() for _, _, why in self.choices):
-            problem = "every choice needs an explanation"
-        if problem:
-            raise DataError(problem, where=f"quiz question {self.prompt!r}")
-
-    @property
-    def several(self) -> bool:
-        """Whether more than one choice is right."""
-        return sum(right for _, right, _ in self.choices) > 1
 
 
 class QuizView(anywidget.AnyWidget):
@@ -100,7 +64,7 @@ def quiz_html(questions: Sequence[Question], title: str = "Quiz") -> Html:
 def make_quiz(
     questions: Sequence[Question], title: str = "Quiz", record: Record | None = None
 ) -> QuizView:
-    """Return the live quiz as a widget; `quiz` shows it."""
+    """Return the live quiz as a widget, which tells `record` what was answered; `quiz` shows it."""
     view = QuizView(
         title=visible_text(title),
         questions=[
@@ -131,8 +95,8 @@ def quiz(questions: Sequence[Question], title: str = "Quiz", record: Record | No
 
     Args:
         questions: in the order in which they are asked.
-        title: the heading.
-        record: told `Quiz, question 3` and `ok` or `not yet` after each answer.
+        title: the heading; also the name in the progress file.
+        record: called with what was answered and `ok` or `not yet`.
 
     Raises:
         DataError: if there are no questions.

@@ -1,29 +1,23 @@
 """Solved notebooks: the notebooks with each exercise's stub replaced by its solution.
 
-The solution's text stands once, in the exercise's registration. Nothing is run here.
+The solution's text stands once, in the exercise's YAML. Nothing is run here.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import Any
 
 from sft_helpers.errors import DataError
-from sft_helpers.exercises.blanks import is_blank_source
-from sft_helpers.exercises.engine import Exercise, exercises_in
+from sft_helpers.exercises.answers import is_blank_source
+from sft_helpers.exercises.data import Exercise, topic, topic_for
 
 _BANNER_ID = "solutions-banner"
 _BANNER = (
     "*This notebook is generated: it is `{name}` with the exercises solved. "
     "Change the exercise or the notebook, then build it again.*"
 )
-
-
-def module_for(notebook: Path) -> str:
-    """Return the exercise module of a notebook: `04_loss_masking.ipynb` → `loss_masking`."""
-    return re.sub(r"^\d+[a-z]?_", "", notebook.stem)
 
 
 def exercise_cells(notebook: Any) -> dict[str, Any]:
@@ -53,22 +47,16 @@ def exercise_cells(notebook: Any) -> dict[str, Any]:
 
 
 def _matched(path: Path, notebook: Any) -> dict[str, tuple[Any, Exercise]]:
-    """Pair the exercise cells of a notebook with the registered exercises, one to one."""
+    """Pair the exercise cells of a notebook with the exercises of its YAML, one to one."""
     try:
         cells = exercise_cells(notebook)
     except DataError as error:
         raise DataError(error.message, where=f"{path.name}, {error.where}") from error
-    known = exercises_in(module_for(path))
-    for name in sorted(cells.keys() - known.keys()):
-        raise DataError(
-            f"exercise {name} is not registered",
-            where=path.name,
-            hint=f"register it in sft_helpers/exercises/{module_for(path)}.py",
-        )
-    for name in sorted(known.keys() - cells.keys()):
-        raise DataError(
-            f"exercise {name} is registered, but no cell is tagged id:{name}", where=path.name
-        )
+    known = topic(topic_for(path)).exercises
+    for name in sorted(cells.keys() ^ known.keys()):
+        file = f"sft_helpers/exercises/{path.stem}.yaml"
+        problem = f"is not in {file}" if name in cells else f"of {file} has no cell tagged id:{name}"
+        raise DataError(f"exercise {name} {problem}", where=path.name)
     return {name: (cells[name], known[name]) for name in cells}
 
 
@@ -76,7 +64,7 @@ def solve(path: Path) -> Any | None:
     """Return the notebook at `path` solved and without outputs; None if it has no exercises.
 
     Raises:
-        DataError: if the file is no notebook, or cells and registered exercises differ.
+        DataError: if the file is no notebook, or its cells and its exercises differ.
     """
     import nbformat
 
@@ -108,7 +96,7 @@ def build_solutions(notebooks_dir: Path | str, out_dir: Path | str) -> list[Path
     earlier call wrote and whose notebook is gone or has no exercises any more is removed.
 
     Raises:
-        DataError: if a notebook cannot be read, or its exercises and the registered ones differ.
+        DataError: if a notebook cannot be read, or its cells and its exercises differ.
     """
     import nbformat
 

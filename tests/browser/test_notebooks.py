@@ -21,8 +21,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from sft_helpers.exercises.engine import exercises_in
-from sft_helpers.exercises.solutions import module_for, solve
+from sft_helpers.exercises.data import topic, topic_for
+from sft_helpers.exercises.solutions import solve
 from tests.browser.test_views import shoot
 
 ROOT = Path(__file__).parents[2]
@@ -165,7 +165,7 @@ def test_a_notebook(lab: Any, path: Path) -> None:
     notebook = solve(path)
     assert notebook is not None, "a notebook of the course has exercises"
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    titles = [made.title for made in exercises_in(module_for(path)).values()]
+    titles = [made.title for made in topic(topic_for(path)).exercises.values()]
     start = time.monotonic()
     lab.open(path.name, notebook)
     errors = lab.run_all(timeout=900)

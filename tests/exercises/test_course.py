@@ -1,4 +1,4 @@
-"""The course's own exercises: cells and registry match one to one, and each is asked in full."""
+"""The course's own exercises: cells and YAML match one to one, and each is asked in full."""
 
 from __future__ import annotations
 

@@ -6,26 +6,11 @@ import pytest
 
 from sft_helpers.display.widgets import VIEW
 from sft_helpers.errors import DataError
-from sft_helpers.exercises.quiz import Question, make_quiz, quiz, quiz_html
+from sft_helpers.exercises.data import Question
+from sft_helpers.exercises.quiz import make_quiz, quiz, quiz_html
 
-ONE = Question("Q1?", [("yes", True, "because"), ("no", False, "it is not")])
-MANY = Question("Q2?", [("a", True, "A!"), ("b", True, "B!"), ("c\u200b", False, "C!")])
-
-
-@pytest.mark.parametrize(
-    ("prompt", "choices", "said"),
-    [
-        (" ", [("a", True, "x"), ("b", False, "y")], "question is empty"),
-        ("q", [("a", True, "x")], "two or more"),
-        ("q", [("a", True, "x"), ("a ", False, "y")], "none twice"),
-        ("q", [("a", True, "x"), ("", False, "y")], "none empty"),
-        ("q", [("a", False, "x"), ("b", False, "y")], "no choice is right"),
-        ("q", [("a", True, "x"), ("b", False, " ")], "explanation"),
-    ],
-)
-def test_unsound_questions_are_refused(prompt, choices, said):
-    with pytest.raises(DataError, match=said):
-        Question(prompt, choices)
+ONE = Question("Q1?", (("yes", True, "because"), ("no", False, "it is not")))
+MANY = Question("Q2?", (("a", True, "A!"), ("b", True, "B!"), ("c\u200b", False, "C!")))
 
 
 def test_several():
@@ -57,11 +42,11 @@ def test_widget_state():
 
 
 def test_results_are_recorded():
-    kept = []
-    view = make_quiz([ONE, MANY], "Recap", lambda *line: kept.append(line))
+    records = []
+    view = make_quiz([ONE, MANY], "Recap", lambda *line: records.append(line))
     view.results = [None, False]
     view.results = [True, False]
-    assert kept == [("Recap, question 2", "not yet"), ("Recap, question 1", "ok")]
+    assert records == [("Recap, question 2", "not yet"), ("Recap, question 1", "ok")]
 
 
 @pytest.mark.parametrize("static", ["", "1"])

@@ -22,35 +22,31 @@ def graded(exercise: str, answer: Any) -> tuple[str, str]:
     return outcome.status, outcome.message
 
 
-def modules() -> list[str]:
-    """The lessons that have exercises, by the name of their notebook without its number."""
-    from sft_helpers.course import course, notebooks_dir
-    from sft_helpers.exercises.solutions import module_for
-
-    return [module_for(notebooks_dir() / lesson.name) for lesson in course()]
-
-
 def cards() -> dict[str, dict[str, Any]]:
     """What a card shows, by exercise."""
-    from sft_helpers.exercises.engine import exercises_in
+    from sft_helpers.exercises.data import topic, topics
 
-    shown = ("title", "difficulty", "minutes", "hints", "solution", "praise")
     return {
-        name: {field: getattr(made, field) for field in shown}
-        for module in modules()
-        for name, made in exercises_in(module).items()
+        name: {
+            "title": made.title,
+            "difficulty": made.level,
+            "minutes": made.minutes,
+            "hints": made.hints,
+            "solution": made.solution,
+            "praise": made.praise,
+        }
+        for one in topics()
+        for name, made in topic(one).exercises.items()
     }
 
 
 def quizzes() -> dict[str, list[Any]]:
     """The questions of each lesson's quiz; for the clinic also those about each patient."""
-    from importlib import import_module
+    from sft_helpers.exercises.data import topic, topics
 
-    from sft_helpers.clinic.choices import CHOICES
-    from sft_helpers.exercises.pitfall_clinic import question
-
-    found = {name: import_module(f"sft_helpers.exercises.{name}").QUIZ for name in modules()}
-    return found | {f"patient {name}": [question(name)] for name in CHOICES}
+    found = {name: list(topic(name).quiz) for name in topics()}
+    asked = topic("pitfall_clinic").asked
+    return found | {f"patient {name}": [question] for name, question in asked.items()}
 
 
 # -----------------------------------------------------------------------------------------------
