@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sft_helpers.exercises.loss_masking import BROKEN_TEMPLATE
+
 from sft_helpers.town import read_rows
 
 RUNS: dict[str, tuple[str | None, dict[str, Any]]] = {

@@ -14,7 +14,6 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,9 +46,9 @@ class Lesson:
     @property
     def material(self) -> Any:
         """What the exercises are about (conversations, tables, records), by attribute."""
-        from importlib import import_module
+        from sft_helpers.exercises.data import topic
 
-        return import_module(f"sft_helpers.exercises.{self.topic}")
+        return topic(self.topic).material
 
     def _exercise(self, number: int) -> str:
         return f"{self.topic.replace('_', '-')}-{number}"
@@ -66,11 +65,14 @@ class Lesson:
 
         check(self._exercise(number), *answers, record=self._record)
 
-    def quiz(self, questions: Sequence[Any] | None = None, title: str = "Quiz") -> None:
-        """Show the quiz at the end of the notebook, or the questions given."""
+    def quiz(self, *names: str) -> None:
+        """Show the quiz at the end of the notebook, or the questions of these names."""
         from sft_helpers.exercises import quiz
+        from sft_helpers.exercises.data import topic
 
-        quiz(self.material.QUIZ if questions is None else questions, title, self._record)
+        own = topic(self.topic)
+        title = f"Diagnosis: {', '.join(names)}" if names else "Quiz"
+        quiz([own.asked[name] for name in names] or own.quiz, title, self._record)
 
     def progress(self) -> None:
         """Show what the learner has done in the whole course, and what comes next."""

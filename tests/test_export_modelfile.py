@@ -162,8 +162,9 @@ def test_the_file_holds_template_stop_and_length():
 
 
 def test_a_start_token_that_the_server_adds_is_left_out():
-    from sft_helpers.broken_servers import with_start_token
     from sft_helpers.exercises.export_and_serve import _tokenizer
+
+    from sft_helpers.broken_servers import with_start_token
 
     tokenizer = with_start_token(_tokenizer())
     assert tokenizer.bos_token in go_template(tokenizer).text

@@ -55,7 +55,9 @@ def _matched(path: Path, notebook: Any) -> dict[str, tuple[Any, Exercise]]:
     known = topic(topic_for(path)).exercises
     for name in sorted(cells.keys() ^ known.keys()):
         file = f"sft_helpers/exercises/{path.stem}.yaml"
-        problem = f"is not in {file}" if name in cells else f"of {file} has no cell tagged id:{name}"
+        problem = (
+            f"is not in {file}" if name in cells else f"of {file} has no cell tagged id:{name}"
+        )
         raise DataError(f"exercise {name} {problem}", where=path.name)
     return {name: (cells[name], known[name]) for name in cells}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import json
 import re
 from collections import Counter
 from itertools import chain
@@ -16,14 +16,12 @@ import pytest
 
 from sft_helpers.course import Notebook, course
 from sft_helpers.exercises import engine
-from sft_helpers.exercises.quiz import Question
-from sft_helpers.exercises.solutions import build_solutions, exercise_cells, module_for
+from sft_helpers.exercises.data import Question, topic, topic_for, topics
+from sft_helpers.exercises.solutions import build_solutions, exercise_cells
 from sft_helpers.lesson import expect
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
-TOOLS = {"__init__", "answers", "blanks", "engine", "quiz", "solutions"}
-MODULES = {path.stem for path in Path(engine.__file__).parent.glob("*.py")} - TOOLS
 
 
 def called(notebook, method: str) -> set[int]:
@@ -32,8 +30,8 @@ def called(notebook, method: str) -> set[int]:
     return {int(number) for number in re.findall(rf"^ *lesson\.{method}\((\d+)", code, re.M)}
 
 
-def test_every_module_of_exercises_has_a_notebook():
-    assert MODULES - {module_for(path) for path in PATHS} == set()
+def test_every_file_of_exercises_has_a_notebook():
+    assert [path.stem for path in topics().values()] == [path.stem for path in PATHS]
 
 
 def test_solutions_can_be_built(tmp_path):
@@ -44,8 +42,8 @@ def test_solutions_can_be_built(tmp_path):
 def test_each_exercise_is_asked_shown_and_checked(path):
     notebook = nbformat.read(path, 4)
     names = set(exercise_cells(notebook))
-    assert names == set(engine.exercises_in(module_for(path)))
-    asked = {f"{module_for(path).replace('_', '-')}-{n + 1}" for n in range(len(names))}
+    assert names == set(topic(topic_for(path)).exercises)
+    asked = {f"{topic_for(path).replace('_', '-')}-{n + 1}" for n in range(len(names))}
     assert names == asked
     assert called(notebook, "check") == called(notebook, "card") == set(range(1, len(names) + 1))
 
@@ -71,7 +69,7 @@ def test_a_solution_makes_what_its_stub_asks_for(path):
 
 
 def difficulties(lesson: Notebook) -> list[int]:
-    return [engine.find(name).difficulty for name in lesson.exercises]
+    return [engine.find(name).level for name in lesson.exercises]
 
 
 @pytest.mark.parametrize("lesson", course(), ids=lambda lesson: lesson.name)
@@ -107,12 +105,26 @@ def test_hints_go_in_steps_and_time_is_what_it_takes():
             assert 3 <= one.minutes <= 12, name
 
 
+def test_every_exercise_knows_several_mistakes_apart():
+    """Answers and sentences are those of the golden, whose test asks them all."""
+    golden = Path(__file__).parents[1] / "golden" / "exercises.json"
+    found: dict[str, Counter[str]] = {"stub": Counter(), "solution": Counter(), "wrong": Counter()}
+    sentences: dict[str, set[str]] = {}
+    for key, entry in json.loads(golden.read_text("utf-8")).items():
+        name, kind = key.split()[:2]
+        found.setdefault(kind, Counter())[name] += 1
+        if kind == "wrong":
+            sentences.setdefault(name, set()).add(entry["sentence"])
+    names = {name for one in course() for name in one.exercises}
+    assert set(found["stub"]) == set(found["solution"]) == set(sentences) == names
+    expect("exercises.count", len(names), low=56)
+    expect("exercises.wrong_answers", found["wrong"].total(), low=350)
+    expect("exercises.fewest_diagnoses", min(map(len, sentences.values())), low=4)
+
+
 # --- quizzes ------------------------------------------------------------------------------------
 
-QUIZZES: dict[str, list[Question]] = {
-    path.stem: importlib.import_module(f"sft_helpers.exercises.{module_for(path)}").QUIZ
-    for path in PATHS
-}
+QUIZZES = {path.stem: topic(topic_for(path)).quiz for path in PATHS}
 SINGLE = [q for questions in QUIZZES.values() for q in questions if not q.several]
 
 
