@@ -102,5 +102,5 @@ def test_the_learner_predicts_and_claims_are_asserted(notebook: Path) -> None:
     predictions = len(re.findall(r"\*\*Predict", text_of(notebook)))
     code = "\n".join(c["source"] for c in cells_of(notebook) if c["cell_type"] == "code")
     # in the clinic each diagnosis is a prediction
-    assert predictions + len(re.findall(r"^ *diagnose\(", code, re.MULTILINE)) >= 3
+    assert predictions + len(re.findall(r"^ *lesson\.quiz\([^)]", code, re.MULTILINE)) >= 3
     assert len(re.findall(r"\b(?:expect|claim|discharge)\(", code)) >= 6
