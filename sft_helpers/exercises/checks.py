@@ -205,9 +205,9 @@ def similar_pairs() -> tuple[tuple[float, bool], ...]:
     """
     from sft_helpers.cleaning import Thresholds
     from sft_helpers.cleaning.measures import measure
-    from sft_helpers.cleaning.planted import dirty_rows
+    from sft_helpers.town import read_rows
 
-    rows, labels = dirty_rows()
+    rows, labels = read_rows("dirty/rows.jsonl"), read_rows("dirty/labels.jsonl")
     near_ones = {n for n, label in enumerate(labels) if label["defects"] == ["near_duplicate"]}
     plain = near_ones | {n for n, label in enumerate(labels) if not label["defects"]}
     best: dict[int, float] = {}

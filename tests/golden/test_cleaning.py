@@ -73,16 +73,28 @@ def cleaned(
 
 def made_rows(seed: int) -> tuple[list[Any], list[Any]]:
     """The dirty rows and the evaluation rows of another seed, by the maker of `data/dirty`."""
-    from sft_helpers.cleaning.planted import dirty_rows, eval_rows
+    from data.make.dirty import dirty_rows, eval_rows
 
     return dirty_rows(seed)[0], eval_rows(seed)
 
 
 def form_letters() -> list[Any]:
     """The letters of notebook 02, in which only name and town differ."""
-    from sft_helpers.cleaning.planted import form_letters as made
+    from data.make import town
 
-    return made()
+    text = (
+        "Please look up {0} in the register of Lantern Bay: in which town is the house?",
+        "According to the register of Lantern Bay, the house of {0} is in {1}.",
+    )
+    return [
+        {
+            "messages": [
+                {"role": role, "content": form.format(person.name, person.home)}
+                for role, form in zip(("user", "assistant"), text, strict=True)
+            ]
+        }
+        for person in town.residents()
+    ]
 
 
 # -------------------------------------------------------------------------------------------------
