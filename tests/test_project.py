@@ -211,9 +211,9 @@ def test_package_runs_no_foreign_code() -> None:
 
 # ---------------------------------------------------------------- layering
 
-# The top of the house, which may know everything below: the first cell of a notebook, the command
+# The top of the house, which may know everything below: a lesson and the course, the command
 # line, and the modules that are one of its commands.
-TOP = {"cli", "notebook"}
+TOP = {"cli", "course", "lesson"}
 
 
 def is_command(tree: ast.Module) -> bool:
