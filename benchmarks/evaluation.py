@@ -35,8 +35,8 @@ def speed(rounds: int = 3) -> dict[str, Any]:
     from transformers import pipeline
 
     from sft_helpers.experiments import Run, run_here
-    from sft_helpers.lesson import quiet_libraries
     from sft_helpers.models import load
+    from sft_helpers.quiet import quiet_libraries
 
     quiet_libraries()
     torch.set_num_threads(1)

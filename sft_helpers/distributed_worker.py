@@ -193,7 +193,7 @@ def main(arguments: list[str] | None = None) -> None:
         rehearse_on_cpu()
     from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
 
-    from sft_helpers.lesson import quiet_libraries
+    from sft_helpers.quiet import quiet_libraries
 
     quiet_libraries()
     parser = TrlParser(

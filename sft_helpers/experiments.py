@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from sft_helpers.errors import DataError, EnvironmentProblem, SFTHelpersError
-from sft_helpers.lesson import quiet_libraries
+from sft_helpers.quiet import quiet_libraries
 from sft_helpers.runs import DEFAULTS, Outcome, Run, build, run_here, text_loss
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sft_helpers.errors import DataError, ModelError
-from sft_helpers.lesson import quiet_libraries
+from sft_helpers.quiet import quiet_libraries
 
 RECORD = "run.json"  # a recorded run: the arguments of `model_card`, beside the model
 # What the kit's QLoRA recipe trains on.

@@ -8,17 +8,17 @@ It stays on the learner's machine; `sft_helpers.course` reads such files.
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import re
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_data_path
+
+from sft_helpers.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from sft_helpers.profiles import Profile
@@ -111,30 +111,6 @@ def setup(name: str, *, model: str = "tiny") -> Lesson:
     machine, cores = chosen.hardware.name, chosen.hardware.cores
     print(f"{machine} · {cores} core{'s' * (cores != 1)} · TRL {trl.__version__} ({checked})")
     return Lesson(name, chosen)
-
-
-def quiet_libraries() -> None:
-    """Switch off progress bars and notices that say nothing about a run.
-
-    Warnings about the training itself come from TRL's logger and stay.
-    """
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    # DeepSpeed warns on stdout, in the middle of what `--json` prints; it sets its level when it is
-    # imported, so only a filter holds
-    logging.getLogger("DeepSpeed").addFilter(_matters)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # transformers 5.23 about a name that PEFT still uses: nothing that a learner wrote
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
-    import datasets
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-
-
-def _matters(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("Setting accelerator to CPU")
 
 
 def expect(

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     Exit code 0: it fits the card, or no card was named; 1: it does not fit the card named with
     --card; 2: it cannot be predicted.
     """
-    from sft_helpers.lesson import quiet_libraries
+    from sft_helpers.quiet import quiet_libraries
 
     quiet_libraries()
     model, settings = _settings(args)

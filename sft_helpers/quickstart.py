@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sft_helpers import town
 from sft_helpers.errors import EnvironmentProblem
-from sft_helpers.lesson import quiet_libraries
+from sft_helpers.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sft_helpers.lesson import quiet_libraries
+from sft_helpers.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sft_helpers.lesson import expect
+from sft_helpers import expect
 
 if TYPE_CHECKING:
     from sft_helpers.clinic import Case

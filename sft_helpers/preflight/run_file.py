@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from sft_helpers.errors import DataError, EnvironmentProblem, SFTHelpersError
-from sft_helpers.lesson import quiet_libraries
 from sft_helpers.preflight import report_of
 from sft_helpers.preflight.config_file import Parsed, read_yaml
 from sft_helpers.preflight.findings import Report, finding
 from sft_helpers.preflight.given import offline
 from sft_helpers.preflight.setup import Setup, places_in, versions
+from sft_helpers.quiet import quiet_libraries
 
 READERS = {".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv",
            ".parquet": "parquet"}  # fmt: skip
