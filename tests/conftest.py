@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.browser import find_chromium
+from tests.browser.chromium import find_chromium
 
 ROOT = Path(__file__).resolve().parents[1]
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]

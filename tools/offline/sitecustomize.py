@@ -4,21 +4,15 @@ Tests and notebooks put this folder on PYTHONPATH, so it also holds in Jupyter k
 Python process that a test or a notebook starts.
 """
 
+import functools
 import ipaddress
 import socket
 
-_connect, _connect_ex, _getaddrinfo = (
-    socket.socket.connect,
-    socket.socket.connect_ex,
-    socket.getaddrinfo,
-)
 
-
-def _refuse(host):
+def refuse(host):
     """Raise unless `host` is this machine."""
-    if isinstance(host, bytes):
-        host = host.decode()
-    if host in (None, "", "localhost"):
+    host = host.decode() if isinstance(host, bytes) else host
+    if host in (None, "", "localhost", socket.gethostname()):
         return
     try:
         local = ipaddress.ip_address(host).is_loopback
@@ -28,27 +22,23 @@ def _refuse(host):
         raise OSError(f"no network in tests: something tried to reach {host}")
 
 
-def _check(sock, address):
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        _refuse(address[0])
+def guard(owner, name, host_of):
+    """Let a function of the socket module work for this machine only."""
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def guarded(*args, **kwargs):
+        refuse(host_of(*args))
+        return original(*args, **kwargs)
+
+    setattr(owner, name, guarded)
 
 
-def _guarded_connect(self, address):
-    _check(self, address)
-    return _connect(self, address)
+def peer(sock, address):
+    """The host that a socket is to be connected to; None for a Unix socket."""
+    return address[0] if sock.family in (socket.AF_INET, socket.AF_INET6) else None
 
 
-def _guarded_connect_ex(self, address):
-    _check(self, address)
-    return _connect_ex(self, address)
-
-
-def _guarded_getaddrinfo(host, *args, **kwargs):
-    if host != socket.gethostname():  # a look-up of our own name asks for this machine
-        _refuse(host)
-    return _getaddrinfo(host, *args, **kwargs)
-
-
-socket.socket.connect = _guarded_connect
-socket.socket.connect_ex = _guarded_connect_ex
-socket.getaddrinfo = _guarded_getaddrinfo
+guard(socket.socket, "connect", peer)
+guard(socket.socket, "connect_ex", peer)
+guard(socket, "getaddrinfo", lambda host, *rest: host)
