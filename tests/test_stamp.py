@@ -1,4 +1,4 @@
-"""The stamps that a command writes: badge, Colab cell, tables; and that Colab can take the kit."""
+"""What a command or a hand stamps into notebooks and documents, and that Colab can take the kit."""
 
 from __future__ import annotations
 
@@ -7,56 +7,48 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.test_project import PROJECT, ROOT, pins
 from tools import colab, stamp
 
-ROOT = Path(__file__).resolve().parents[1]
 MEASURED = json.loads((ROOT / "docs" / "measured" / "colab.json").read_text("utf-8"))
+REPOSITORY = PROJECT["tool"]["sft-helpers"]["repository"]
+NOTEBOOKS = {
+    path.stem: json.loads(path.read_text("utf-8"))
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+}
 
 
-@pytest.mark.parametrize(
-    ("seconds", "minutes"), [(1, "0.5"), (30, "0.5"), (31, "1"), (61, "1.5"), (119, "2")]
-)
-def test_minutes_are_rounded_up_to_halves(seconds: float, minutes: str) -> None:
-    assert stamp.minutes(seconds) == minutes
-
-
-def test_every_notebook_and_every_table_is_stamped() -> None:
-    assert stamp.stamp(check=True) == []
+@pytest.mark.parametrize("stem", NOTEBOOKS)
+def test_every_notebook_is_stamped_and_stands_in_the_tables(stem: str) -> None:
+    """Where this fails: python tools/stamp.py"""
+    found = re.search(r"Runs in ([\d.]+) min", "".join(NOTEBOOKS[stem]["cells"][1]["source"]))
+    assert found
+    assert stamp.stamped(NOTEBOOKS[stem], stem, found[1], REPOSITORY) == NOTEBOOKS[stem]
+    title = "".join(NOTEBOOKS[stem]["cells"][0]["source"])
+    assert stamp.course_row(stem, title, found[1]) in (ROOT / "README.md").read_text("utf-8")
+    assert re.search(rf"`{stem}` \| \d+ \| {found[1]} \|", (ROOT / "docs/timings.md").read_text())
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with one notebook, no stamps, and timings."""
-    cells = [
-        {"id": "title", "source": ["# 00 · A name\n", "\n", "**A promise.**\n"]},
-        {"id": "badge", "source": ["old"]},
-        {"id": "next", "source": ["text"]},
-    ]
-    for cell in cells:
-        cell["cell_type"] = "markdown"
-    for folder in ("docs", "notebooks"):
+    """A project with one notebook, no stamps, and what pytest said of it."""
+    for folder in ("docs", "notebooks", "build"):
         (tmp_path / folder).mkdir()
-    marks = {
-        "README.md": (stamp.START, stamp.END),
-        "docs/instructor.md": (stamp.PLANS_START, stamp.PLANS_END),
-        "docs/timings.md": (stamp.TIMES_START, stamp.TIMES_END),
-    }
-    for name, (start, end) in marks.items():
-        (tmp_path / name).write_text(f"x\n{start}\nold\n{end}\ny\n")
+    for name in stamp.HEADS:
+        (tmp_path / name).write_text(f"x\n{stamp.START}old{stamp.END}\ny\n")
+    texts = {"title": "# 00 · A name\n\n**A promise.**\n", "badge": "old", "next": "text"}
+    cells = [{"id": name, "source": [text]} for name, text in texts.items()]
     (tmp_path / "notebooks" / "00_a.ipynb").write_text(json.dumps({"cells": cells}))
     address(tmp_path, "https://github.com/me/kit")
-    (tmp_path / "timings.json").write_text('{"00_a": 70.0}')
+    report = '<testsuite><testcase name="build/executed/00_a.ipynb" time="70.04"/></testsuite>'
+    (tmp_path / "build" / "notebooks.xml").write_text(report)
     monkeypatch.setattr(stamp, "ROOT", tmp_path)
-    monkeypatch.setattr(stamp, "TIMINGS", tmp_path / "timings.json")
-    monkeypatch.setattr(stamp, "PLANS", {"A plan": ["00"]})
     return tmp_path
 
 
@@ -65,99 +57,91 @@ def address(project: Path, repository: str) -> None:
     (project / "pyproject.toml").write_text(line)
 
 
-def cells_of(project: Path) -> list[dict[str, Any]]:
-    cells: list[dict[str, Any]] = json.loads((project / "notebooks/00_a.ipynb").read_text())[
-        "cells"
-    ]
-    return cells
-
-
-def test_stamps_go_into_the_notebook_and_the_tables(project: Path) -> None:
-    missing = ["notebooks/00_a.ipynb", "README.md: 00_a.ipynb", "timings.md: 00_a.ipynb"]
-    assert stamp.stamp(check=True) == missing
-    assert stamp.stamp() == []
-    assert [cell["id"] for cell in cells_of(project)] == ["title", "badge", "colab", "next"]
-    [line] = cells_of(project)[1]["source"]
-    assert "1.5 min" in line
-    assert "me/kit/blob/main/notebooks/00_a.ipynb" in line
-    assert 'KIT = "https://github.com/me/kit"\n' in cells_of(project)[2]["source"]
-    readme = (project / "README.md").read_text()
-    assert "| [00 · A name](notebooks/00_a.ipynb) | A promise. | 1.5 |" in readme
-    guide = (project / "docs" / "instructor.md").read_text()
-    assert "| 9:15 | 00 · A name | 2 | 1 | 0 | 3 |\n" in guide
+def test_stamps_go_into_the_notebook_and_the_tables_and_a_fork_stamps_its_address(
+    project: Path,
+) -> None:
+    stamp.write_timings(project / "build")
+    assert json.loads((project / "build" / "timings.json").read_text()) == {"00_a": 70.0}
+    stamp.stamp()
+    cells = json.loads((project / "notebooks/00_a.ipynb").read_text())["cells"]
+    assert [cell["id"] for cell in cells] == ["title", "badge", "colab", "next"]
+    assert "1.5 min" in cells[1]["source"][0]
+    assert "me/kit/blob/main/notebooks/00_a.ipynb" in cells[1]["source"][0]
+    assert 'KIT = "https://github.com/me/kit"\n' in cells[2]["source"]
+    row = "| [00 · A name](notebooks/00_a.ipynb) | A promise. | 1.5 |"
+    wanted = f"x\n{stamp.START}{stamp.HEADS['README.md']}\n{row}{stamp.END}\ny\n"
+    assert (project / "README.md").read_text() == wanted
     times = (project / "docs" / "timings.md").read_text()
-    assert "| `00_a` | 70 | 1.5 |\n| **all 1** | **70** | **1.2** |" in times
-    assert readme.startswith("x\n")
-    assert readme.endswith("y\n")
-    assert stamp.stamp(check=True) == []
-    once = (project / "notebooks" / "00_a.ipynb").read_text()
-    stamp.stamp()
-    assert (project / "notebooks" / "00_a.ipynb").read_text() == once
+    assert "| `00_a` | 70 | 1.5 |\n| **all** | **70** | **1.2** |" in times
 
-
-def test_a_fork_stamps_its_address_without_timings(project: Path) -> None:
-    stamp.stamp()
-    (project / "timings.json").unlink()
+    (project / "build" / "timings.json").unlink()
     address(project, "https://github.com/you/fork")
-    assert stamp.stamp(check=True) == ["notebooks/00_a.ipynb"]
-    assert stamp.stamp() == []
-    assert stamp.stamp(check=True) == []
-    [line] = cells_of(project)[1]["source"]
-    assert "1.5 min" in line
-    assert "you/fork/blob" in line
-    assert [cell["id"] for cell in cells_of(project)].count("colab") == 1
-
-
-def test_a_changed_colab_cell_is_noticed(project: Path) -> None:
     stamp.stamp()
-    path = project / "notebooks" / "00_a.ipynb"
-    path.write_text(path.read_text().replace("--depth 1", "--depth 2"))
-    assert stamp.stamp(check=True) == ["notebooks/00_a.ipynb"]
+    cells = json.loads((project / "notebooks/00_a.ipynb").read_text())["cells"]
+    assert [cell["id"] for cell in cells] == ["title", "badge", "colab", "next"]
+    assert "1.5 min" in cells[1]["source"][0]
+    assert "you/fork/blob" in cells[1]["source"][0]
+    assert (project / "docs" / "timings.md").read_text() == times
 
 
-def test_a_notebook_without_a_badge_is_refused() -> None:
+def test_minutes_are_rounded_up_to_halves_and_a_badge_has_its_place() -> None:
+    assert list(map(stamp.minutes, (1, 30, 31, 61, 119))) == ["0.5", "0.5", "1", "1.5", "2"]
     with pytest.raises(SystemExit, match="id `badge`"):
-        stamp.stamp_notebook([{"id": "title"}, {"id": "other"}], "badge", "https://x/y/z")
+        stamp.stamped({"cells": [{"id": "title"}, {"id": "other"}]}, "00_a", "1", REPOSITORY)
 
 
-# ---------------------------------------------------------------- the Colab cell
+def test_the_run_sheets_add_up() -> None:
+    text = (ROOT / "docs" / "instructor.md").read_text("utf-8")
+    sheets = re.findall(r"((?:\|.*\|\n)+)\nNotebooks .* it ends at (\d+):(\d+)\.", text)
+    assert len(sheets) == 4
+    for table, hour, minute in sheets:
+        clock = 9 * 60
+        for row in table.splitlines()[2:]:
+            at, *parts, spent = [cell.strip() for cell in row.strip("|").split("|")]
+            assert at == f"{clock // 60}:{clock % 60:02}", row
+            numbers = [int(part) for part in parts[1:] if part]
+            assert not numbers or sum(numbers) == int(spent), row
+            clock += int(spent)
+        assert clock == int(hour) * 60 + int(minute)
 
 
-def cell(**names: str) -> str:
-    """The cell as plain Python: the two lines for the shell only say what they would do."""
-    code = stamp.COLAB_CELL.format(repository="https://github.com/me/kit")
-    return re.sub(r"^( *)[!%](.*)$", r"\1print('\2')", code, flags=re.MULTILINE)
+# ---------------------------------------------------------------- the glossary
+
+
+def test_links_to_the_glossary_meet_a_term_and_most_terms_are_linked_once() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text("utf-8")
+    names = re.findall(r"^### (.+)$", text, re.M)
+    anchors = {re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-") for name in names}
+    plain = [name.replace("α", "alpha").lower() for name in names]
+    assert plain == sorted(set(plain))
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "notebooks").glob("*.ipynb"))
+    linked = re.findall(r"\]\(\.\./docs/glossary\.md#([^)]+)\)", source)
+    assert set(linked) <= anchors
+    assert len(linked) == len(set(linked)) >= 0.85 * len(names) > 50
+    lessons = [re.findall(r"\(\.\./notebooks/(\w+)\.ipynb\)", part) for part in text.split("###")]
+    assert all(found and set(found) <= set(NOTEBOOKS) for found in lessons[1:])
+
+
+# ---------------------------------------------------------------- Colab
 
 
 def run_cell(before: str = "") -> subprocess.CompletedProcess[str]:
-    """Run it in a Python that sees no installed package (-S), from a folder without the kit."""
-    return subprocess.run(
-        [sys.executable, "-S", "-c", f"{before}\n{cell()}"],
-        cwd=os.sep,
-        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-        capture_output=True,
-        text=True,
-    )
+    """Run the notebooks' Colab cell where no kit is; shell and magic lines are printed."""
+    code = stamp.COLAB_CELL.format(repository=REPOSITORY)
+    shown = re.sub(r"^( *)[!%](.*)$", r"\1print(r'\2')", code, flags=re.M)
+    command = [sys.executable, "-S", "-c", f"{before}\n{shown}"]
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(command, cwd="/", env=env, capture_output=True, text=True)
 
 
-def test_the_cell_is_short() -> None:
-    lines = [line for line in cell().splitlines() if line]
+def test_the_cell_is_short_and_does_what_the_place_needs() -> None:
+    lines = [line for line in stamp.COLAB_CELL.splitlines() if line]
     assert len(lines) <= 8
-    assert max(map(len, lines)) <= 76
-
-
-def test_where_the_kit_is_installed_the_cell_does_nothing() -> None:
     done = run_cell(f"import sys; sys.path.append({str(ROOT)!r})")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_on_colab_the_cell_fetches_the_kit() -> None:
     done = run_cell("import sys; sys.modules['google.colab'] = sys")
     fetched = ["git clone -q --depth 1 $KIT kit", "run kit/tools/colab.py"]
     assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, fetched, "")
-
-
-def test_in_a_wrong_interpreter_the_cell_says_which_to_choose() -> None:
     done = run_cell()
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "No kit in this Python: choose its .venv as kernel.\n"
@@ -180,36 +164,14 @@ def test_the_kit_is_read_before_what_colab_brings(
     assert not [name for name in sys.modules if name.split(".")[0] == "pyarrow"]
 
 
-# ---------------------------------------------------------------- the ranges against Colab
-
-
 def test_the_ranges_leave_colabs_own_packages_alone() -> None:
     """Whoever raises a bound above what Colab has reads here that Colab could not take the kit."""
-    lines = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
-    ranges = {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
+    lines = map(Requirement, PROJECT["project"]["dependencies"])
+    ranges = {canonicalize_name(line.name): line for line in lines}
     brought = MEASURED["published"]["packages"]
     for name in sorted(set(colab.KEPT) & set(ranges)):
         assert ranges[name].specifier.contains(brought[name]), f"{ranges[name]}: {brought[name]}"
-
-
-def test_the_record_says_that_nothing_of_colabs_own_changed() -> None:
-    assert MEASURED["measured"]
+    assert {*colab.TESTED} <= pins().keys()
     for python, run in MEASURED["measured"].items():
         assert run["own_packages_changed"] == 0, python
-        beside = {*run["newer_beside"], *run["added_beside"]}
-        assert not beside & set(colab.KEPT), python
-        assert run["notebooks"], python
-    assert set(colab.KEPT) <= set(MEASURED["published"]["packages"])
-
-
-def test_a_long_day_has_breaks_and_one_lunch_and_adds_up() -> None:
-    rows = stamp.day_rows([(f"{n:02} · x", 2, 15, 30) for n in range(8)])
-    assert rows[2].startswith("| 9:00 | *arrive")
-    assert sum("*lunch*" in row for row in rows) == 1
-    assert sum("*break*" in row for row in rows) >= 2
-    spent = [int(row.split("|")[-2]) for row in rows[2:-2]]
-    end = stamp.START_OF_DAY + sum(spent)
-    assert rows[-1].endswith(f"ends at {end // 60}:{end % 60:02}.")
-    assert sum(spent) == 8 * 47 + stamp.ARRIVE + stamp.HAND_IN + stamp.LUNCH + stamp.BREAK * (
-        sum("*break*" in row for row in rows)
-    )
+        assert not {*run["newer_beside"], *run["added_beside"]} & set(colab.KEPT), python

@@ -1,10 +1,9 @@
-"""Install the kit beside Colab's own packages; a notebook's second cell runs this with `%run`.
+"""Install the kit beside Colab's own packages; a notebook's third cell runs this with `%run`.
 
 Colab brings a torch for its GPU, ipywidgets 7 and a running kernel that has NumPy and others
 loaded. Nothing of that may change, or the session breaks until it is restarted. So what the kit
 needs and Colab lacks goes into a folder of its own (`kit/.venv`), which the kernel then reads
-first: afterwards Colab's own packages are what they were, and no restart is needed.
-docs/colab.md says what was tried.
+first. docs/colab.md says what was tried.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,17 +22,6 @@ KEPT = (
 )
 # Of these the versions that the kit's tests ran with, so that a notebook says the same here.
 TESTED = ("accelerate", "bitsandbytes", "datasets", "peft", "transformers", "trl")
-
-
-def kept_versions() -> dict[str, str]:
-    """The versions of those of KEPT that this Python has."""
-    found = {}
-    for name in KEPT:
-        try:
-            found[name] = version(name).split("+")[0]
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def install(root: Path) -> Path:
@@ -49,14 +37,15 @@ def install(root: Path) -> Path:
     # It sees what the kernel sees; pip neither installs that again nor removes it.
     seen = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
     (site / "colab.pth").write_text("\n".join(seen) + "\n", "utf-8")
-    pins = [f"{name}=={there}" for name, there in kept_versions().items()]
+    there = {found.name.lower().replace("_", "-"): found.version for found in distributions()}
+    pins = [f"{name}=={there[name].split('+')[0]}" for name in KEPT if name in there]
     tested = (root / "constraints.txt").read_text("utf-8").splitlines()
     pins += [line for line in tested if line.split("==")[0] in TESTED]
     keep = venv / "keep.txt"
     keep.write_text("\n".join(pins) + "\n", "utf-8")
-    pip = [sys.executable, "-m", "pip", "--python", str(venv / "bin" / "python"), "install"]
-    done = subprocess.run([*pip, "-q", "--no-warn-conflicts", "-c", str(keep), "-e", str(root)])
-    if done.returncode:
+    pip = [sys.executable, "-m", "pip", "--python", str(venv / "bin" / "python"), "install", "-q"]
+    pip += ["--no-warn-conflicts", "-c", str(keep), "-e", str(root)]
+    if subprocess.run(pip).returncode:
         sys.exit("pip could not install the kit beside Colab's packages: see its words above.")
     return site
 
@@ -73,13 +62,7 @@ def use(root: Path, site: Path) -> None:
             del sys.modules[name]
 
 
-def main() -> None:
-    """Install the kit, use it, and say so in two lines."""
+if __name__ == "__main__":
     print("Installing the kit beside Colab's own packages, a minute or two ...", flush=True)
     use(ROOT, install(ROOT))
-    same = ", ".join(f"{name} {kept_versions().get(name)}" for name in ("torch", "ipywidgets"))
-    print(f"The kit is there ({ROOT}); Colab's own packages are as they were: {same}.")
-
-
-if __name__ == "__main__":
-    main()
+    print(f"The kit is there ({ROOT}); Colab's own packages are as they were.")
