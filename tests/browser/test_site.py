@@ -45,16 +45,16 @@ def page_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # stored as a file is: with the keys of every object sorted
     notebook = json.loads(nbformat.writes(notebook))
     live = build_site.for_the_site(notebook, "page")
-    (folder / "page.js").write_text(live.script(), "utf-8")
+    (folder / "page.js").write_text(build_site.script(live), "utf-8")
     for name in ("live.js", "live.css"):
-        (folder / name).write_text((ROOT / "docs/site" / name).read_text("utf-8"), "utf-8")
+        (folder / name).write_text((ROOT / "docs/site/_static" / name).read_text("utf-8"), "utf-8")
     twins = [
         "".join(output["data"]["text/html"])
         for cell in notebook["cells"]
         for output in cell.get("outputs", [])
         if "data" in output
     ]
-    assert len(twins) == len(live.views) == 3
+    assert len(twins) == len(live) == 3
     (folder / "page.html").write_text(
         "<!doctype html><html lang='en'><head><title>x</title><meta charset='utf-8'>"
         "<link rel='stylesheet' href='live.css'><script src='live.js'></script></head>"

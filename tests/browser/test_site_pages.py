@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tools import build_site
-
 ROOT = Path(__file__).parents[2]
 SITE = Path(os.environ.get("SFT_SITE", ROOT / "build" / "site"))
 pytestmark = [pytest.mark.browser, pytest.mark.site]
 
-PAGES = sorted(path.relative_to(SITE).as_posix() for path in build_site.pages_of(SITE))
+PAGES = sorted(
+    path.relative_to(SITE).as_posix()
+    for path in set(SITE.rglob("*.html")) - set((SITE / "_static").rglob("*"))
+)
+LINKS = "() => [...document.querySelectorAll('[href], [src]')].map((tag) => tag.href || tag.src)"
 THEME = "(theme) => Object.assign(document.documentElement.dataset, { theme, mode: theme })"
 STILL = """() => [...document.querySelectorAll(".kit-live")]
   .filter((view) => view.dataset.alive !== "yes").map((view) => view.dataset.view)"""
@@ -83,6 +87,23 @@ def grave_faults(page: Page, **options: Any) -> list[str]:
     ]
 
 
+@cache
+def text_of(path: Path) -> str:
+    return path.read_text("utf-8") if path.suffix == ".html" else ""
+
+
+def broken(links: list[str]) -> list[str]:
+    """Those of a page's links that lead nowhere inside the site."""
+    found = []
+    for link in links:
+        parts = urlsplit(link)
+        path, anchor = Path(unquote(parts.path)), unquote(parts.fragment)
+        there = path.exists() and (not anchor or f'id="{anchor}"' in text_of(path))
+        if parts.scheme == "file" and not there:
+            found.append(link)
+    return found
+
+
 def test_everything_has_a_page() -> None:
     wanted = [f"notebooks/{path.stem}.html" for path in (ROOT / "notebooks").glob("*.ipynb")]
     wanted += [f"docs/{path.stem}.html" for path in (ROOT / "docs").glob("*.md")]
@@ -100,6 +121,7 @@ def test_page(visit: Visit, address: str) -> None:
         faults += [f"dark {fault}" for fault in grave_faults(page, runOnly=["color-contrast"])]
     assert faults == []
     assert page.evaluate(STILL) == []
+    assert broken(page.evaluate(LINKS)) == []
     assert page.locator("h1:visible").count() == 1
     page.set_viewport_size({"width": 400, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 400, "wider than a phone"

@@ -33,12 +33,12 @@ function moduleOf(source) {
 async function bringToLife(place) {
   const view = window.KIT_VIEWS?.[place.dataset.view];
   if (!view) return;
-  const { default: found } = await moduleOf(window.KIT_TEXTS[view.esm]);
+  const { default: found } = await moduleOf(view.esm);
   const part = typeof found === "function" ? await found() : found;
   if (view.css && !styles.has(view.css)) {
     styles.add(view.css);
     const style = document.createElement("style");
-    style.textContent = window.KIT_TEXTS[view.css];
+    style.textContent = view.css;
     document.head.append(style);
   }
   const model = modelOf(structuredClone(view.state));
