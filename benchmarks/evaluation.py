@@ -44,7 +44,7 @@ def speed(rounds: int = 3) -> dict[str, Any]:
         sft = {"learning_rate": 5e-4, "num_train_epochs": 2}
         rows = town.read_rows("sft_train.jsonl")[:900]
         run_here(Run("trained", rows, sft=sft, save_to=folder))
-        model, tokenizer = load(folder, progress=False)
+        model, tokenizer = load(folder)
     prompts = [prompt_of(row) for row in town.read_rows("sft_test.jsonl")[:QUESTIONS]]
     pipe = pipeline("text-generation", model=model, tokenizer=tokenizer)
     ratios, same = [], 1.0

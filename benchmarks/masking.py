@@ -42,14 +42,14 @@ def measure(name: str, seed: int, folder: str) -> dict[str, Any]:
     from trl import SFTConfig, SFTTrainer
 
     from sft_helpers.evaluation import answer_all, prompt_of, score
+    from sft_helpers.machine import profile
     from sft_helpers.models import load
-    from sft_helpers.profiles import profile
     from sft_helpers.training import record
 
     template, loss = RUNS[name]
     rows = [{"messages": row["messages"]} for row in read_rows("sft_train.jsonl")[:400]]
     rows += [in_one_turn(row) for row in read_rows("multi_turn_train.jsonl")]
-    model, tokenizer = load("tiny", progress=False)
+    model, tokenizer = load("tiny")
     tokenizer.chat_template = template or tokenizer.chat_template
     settings = profile(model="tiny").sft_arguments() | {
         "learning_rate": 1e-3,

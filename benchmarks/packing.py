@@ -57,12 +57,12 @@ def measure(rows: list[dict[str, Any]], settings: dict[str, Any], folder: str) -
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
+    from sft_helpers.machine import profile
     from sft_helpers.models import load
-    from sft_helpers.profiles import profile
     from sft_helpers.throughput import time_training
     from sft_helpers.training import record
 
-    model, tokenizer = load("tiny", progress=False)
+    model, tokenizer = load("tiny")
     arguments = profile(model="tiny").sft_arguments() | {
         "max_length": 512,
         "num_train_epochs": 1,

@@ -32,8 +32,8 @@ from datasets import Dataset, disable_progress_bars
 from trl import SFTConfig, SFTTrainer
 
 from sft_helpers import town
+from sft_helpers.machine import profile
 from sft_helpers.models import load
-from sft_helpers.profiles import profile
 from sft_helpers.training import recipe, record
 
 

@@ -293,7 +293,7 @@ def updates(trainer: SFTTrainer) -> list[Update]:
     from sft_helpers.models import load
     from sft_helpers.quantization import linear_layers
 
-    before = dict(linear_layers(load(str(model.config._name_or_path), progress=False)[0]))
+    before = dict(linear_layers(load(str(model.config._name_or_path))[0]))
     return [
         _update(path, layer.weight - before[path].weight, before[path].weight)
         for path, layer in linear_layers(model)

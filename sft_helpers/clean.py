@@ -155,8 +155,8 @@ def _number(value: str, kind: type) -> Any:
 
 def _write(args: argparse.Namespace, rows: Iterator[Any], funnel: Funnel) -> None:
     """Write rows and report, or neither."""
+    from sft_helpers.files import moved_in, write_whole
     from sft_helpers.formats.files import check_output, writer_for
-    from sft_helpers.integrity import moved_in, write_whole
 
     write = writer_for(args.output)
     sources = [name for name in (args.input, args.eval) if name]

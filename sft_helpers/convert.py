@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sft_helpers.errors import DataError
+from sft_helpers.files import moved_in
 from sft_helpers.formats.files import check_output, writer_for
-from sft_helpers.integrity import moved_in
 
 
 def add_parser(commands: Any) -> None:

@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import joblib
 import numpy as np
 
 from sft_helpers.errors import DataError, EnvironmentProblem, SFTHelpersError
@@ -56,9 +57,7 @@ _pool: ProcessPoolExecutor | None = None
 
 def workers() -> int:
     """How many runs go side by side: one per core that this process may use, at most four."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    cores = len(allowed(0)) if allowed is not None else os.cpu_count() or 1
-    return max(1, min(4, cores))
+    return min(4, int(joblib.cpu_count()))  # a container's quota counted, as in `hardware`
 
 
 def start_workers() -> None:

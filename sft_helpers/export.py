@@ -63,7 +63,7 @@ def merge(
 
     place = Path(folder)
     if not (place / "adapter_config.json").is_file():
-        model, tokenizer = load(str(folder), progress=False)
+        model, tokenizer = load(str(folder))
     else:
         model, tokenizer = _with_adapter(place, base, four_bit)
     if getattr(model, "is_quantized", False):
@@ -84,7 +84,7 @@ def _with_adapter(
     if not source:
         raise ModelError("the adapter names no base model", where=str(place), hint="pass base=...")
     quantization = BitsAndBytesConfig(**four_bit) if four_bit is not None else None
-    model, tokenizer = load(source, quantization=quantization, progress=False)
+    model, tokenizer = load(source, quantization=quantization)
     if getattr(model, "is_quantized", False):
         model = model.dequantize().float()
     if (place / "tokenizer_config.json").is_file():

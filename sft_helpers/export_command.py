@@ -150,7 +150,7 @@ class _Export:
         from sft_helpers.models import load
 
         save(self.model, self.tokenizer, self.place)
-        again, _ = load(str(self.place), dtype=self.args.dtype, progress=False)
+        again, _ = load(str(self.place), dtype=self.args.dtype)
         difference = max_logit_difference(self.model, again, self.tokenizer, self._texts())
         self.found["checks"]["reload_max_logit_difference"] = difference
         if difference > 1e-4:

@@ -62,7 +62,7 @@ def convert(folder: str | Path, out: str | Path, kind: str = "f16", *, name: str
 
     from sft_helpers.models import load
 
-    model, tokenizer = load(str(folder), progress=False)
+    model, tokenizer = load(str(folder))
     if model.config.model_type != "llama":
         raise NotWritten(
             f"models of type {model.config.model_type!r} are not written here",

@@ -1,17 +1,15 @@
-"""What this machine has: processor, memory, GPU, and whether its bf16 is fast."""
+"""What this machine has: processor, cores, memory, GPU, and whether its bf16 is fast."""
 
 from __future__ import annotations
 
 import functools
-import importlib
-import os
 import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# Below this time ratio bf16 is worth its lost digits.
-FAST_BF16 = 0.8
+import joblib
+import psutil
 
 
 @dataclass(frozen=True)
@@ -19,8 +17,7 @@ class Hardware:
     """The machine as far as training cares.
 
     `kind` is cpu, mps or cuda. `cores` counts what this process may use. Memory is in GiB;
-    `bf16_ratio` is the time of a bf16 matrix product over the time in fp32, measured on a CPU
-    only.
+    `bf16_ratio` is the time of a bf16 matrix product over the time in fp32, measured on a CPU only.
     """
 
     kind: str
@@ -30,11 +27,6 @@ class Hardware:
     cores: int = 1
     memory_gib: float | None = None
     bf16_ratio: float | None = None
-
-    @property
-    def fast_bf16(self) -> bool:
-        """Whether the probe found bf16 clearly faster than fp32."""
-        return self.bf16_ratio is not None and self.bf16_ratio < FAST_BF16
 
     def __str__(self) -> str:
         parts = [self.name]
@@ -50,56 +42,48 @@ class Hardware:
 
 @functools.cache
 def detect_hardware() -> Hardware:
-    """Look at this machine; the answer is kept, so the probe (under 0.2 s) runs once."""
-    cores, memory = _cores(), _memory_gib()
-    processor = _processor()
+    """Look at this machine; the answer is kept, so the probe (under 0.2 s) runs once.
+
+    joblib counts the cores that this process may use: affinity and a container's quota, a part of
+    a core counted as a whole one.
+    """
+    cores, memory, processor = joblib.cpu_count(), _memory() / 2**30, _processor()
     try:
         import torch
     except (ImportError, OSError):  # missing, or its libraries do not load
         return Hardware("cpu", processor, cores=cores, memory_gib=memory)
     if torch.cuda.is_available():
         found = torch.cuda.get_device_properties(0)
+        capability = int(found.major), int(found.minor)
         return Hardware(
-            "cuda",
-            str(found.name),
-            gpu_memory_gib=found.total_memory / 2**30,
-            capability=(int(found.major), int(found.minor)),
-            cores=cores,
-            memory_gib=memory,
+            "cuda", str(found.name), found.total_memory / 2**30, capability, cores, memory
         )
     if torch.backends.mps.is_available():
         return Hardware("mps", processor, cores=cores, memory_gib=memory)
-    return Hardware(
-        "cpu", processor, cores=cores, memory_gib=memory, bf16_ratio=measure_bf16_ratio()
-    )
+    return Hardware("cpu", processor, None, None, cores, memory, measure_bf16_ratio())
 
 
 def measure_bf16_ratio(seconds: float = 0.15) -> float:
     """Time of a 256 by 256 bf16 product over the fp32 time, one thread, best of many.
 
-    The best time is taken because other work on the machine only ever makes one slower.
+    The two take turns, and the best time counts: other work on the machine only makes one slower.
     """
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        full = torch.ones(256, 256)
-        best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
-        pairs = [(dtype, full.to(dtype)) for dtype in best]
-        for _, matrix in pairs:
-            _ = matrix @ matrix  # the first product builds its kernel
+        times: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+        matrices = {dtype: torch.ones(256, 256, dtype=dtype) for dtype in times}
         stop = time.perf_counter() + seconds
-        while time.perf_counter() < stop:
-            for dtype, matrix in pairs:
+        while len(times[torch.bfloat16]) < 2 or time.perf_counter() < stop:
+            for dtype, matrix in matrices.items():
                 start = time.perf_counter()
-                _ = matrix @ matrix
-                best[dtype] = min(best[dtype], time.perf_counter() - start)
+                _ = matrix @ matrix  # the first builds its kernel, and is never the best
+                times[dtype].append(time.perf_counter() - start)
     finally:
         torch.set_num_threads(threads)
-    if best[torch.float32] == float("inf"):
-        return 1.0
-    return float(best[torch.bfloat16] / best[torch.float32])
+    return min(times[torch.bfloat16]) / min(times[torch.float32])
 
 
 def _processor() -> str:
@@ -112,37 +96,12 @@ def _processor() -> str:
     return platform.processor() or platform.machine() or "unknown processor"
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    quota = _cgroup_cores(Path("/sys/fs/cgroup"))
-    return max(1, min(cores, quota)) if quota else cores
-
-
-def _cgroup_cores(root: Path) -> int | None:
-    """Cores that a container grants (cgroup 2, then 1); None without a limit."""
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        try:
-            words = " ".join((root / name).read_text(encoding="ascii") for name in names).split()
-            quota, period = int(words[0]), int(words[1])
-        except (OSError, ValueError, IndexError):
-            continue
-        if quota > 0 and period > 0:
-            return max(1, quota // period)
-    return None
-
-
-def _memory_gib() -> float | None:
-    """Memory of the machine, or less where a container is held to less."""
-    try:
-        total = float(importlib.import_module("psutil").virtual_memory().total)
-    except ImportError:
-        return None
+def _memory() -> float:
+    """Bytes of memory of the machine, or fewer where a container is held to fewer."""
+    total = float(psutil.virtual_memory().total)
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         try:
             total = min(total, float((Path("/sys/fs/cgroup") / name).read_text(encoding="ascii")))
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # there is no limit ("max")
             continue
-    return total / 2**30
+    return total

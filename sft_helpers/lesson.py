@@ -21,7 +21,7 @@ from platformdirs import user_data_path
 from sft_helpers.quiet import quiet_libraries
 
 if TYPE_CHECKING:
-    from sft_helpers.profiles import Profile
+    from sft_helpers.machine import Profile
 
 _notebook = ""  # the one that is open, and since when; `expect` records both
 _opened = time.monotonic()
@@ -96,8 +96,8 @@ def setup(name: str, *, model: str = "tiny") -> Lesson:
     import transformers
     import trl
 
-    from sft_helpers.profiles import profile
-    from sft_helpers.versions import tested_versions
+    from sft_helpers.doctor import tested_versions
+    from sft_helpers.machine import profile
 
     _notebook, _opened = name, time.monotonic()
     record(name, "", "opened")

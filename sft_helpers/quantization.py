@@ -221,7 +221,7 @@ def merged(adapter: str | Path, base: str, four_bit: Mapping[str, Any], how: str
     from sft_helpers.models import load
 
     quantization = None if how == MERGES[2] else BitsAndBytesConfig(**four_bit)
-    model, _ = load(base, quantization=quantization, progress=False)
+    model, _ = load(base, quantization=quantization)
     if how == MERGES[3]:
         model = model.dequantize()
     model = PeftModel.from_pretrained(model, str(adapter)).eval()

@@ -105,8 +105,8 @@ def _train_and_compare(args: argparse.Namespace, console: Console) -> dict[str, 
         from trl import SFTTrainer
 
     from sft_helpers import evaluation
+    from sft_helpers.machine import profile
     from sft_helpers.models import load
-    from sft_helpers.profiles import profile
     from sft_helpers.training import recipe, record
 
     chosen = profile(model="tiny")

@@ -28,7 +28,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sft_helpers.errors import DataError, EnvironmentProblem, SFTHelpersError
-from sft_helpers.integrity import sha256, verify
+from sft_helpers.files import damage, sha256
 
 RUN = "run.json"
 LOCK, HOLDER = ".lock", ".lock-holder"
@@ -152,7 +152,7 @@ class RunFolder:
         sound = (
             record is not None
             and record.get("origin") == self.origin
-            and not verify(self.place, record["files"])
+            and not damage(self.place, record["files"])
         )
         if record is not None and sound:
             self.reused.append(name)

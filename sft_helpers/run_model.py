@@ -30,13 +30,13 @@ def fetch(model: str) -> None:
         return
     from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-    from sft_helpers.hub import explain
+    from sft_helpers.models import refused
 
     try:
         AutoConfig.from_pretrained(model, trust_remote_code=False)
         AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as problem:
-        raise explain(model, problem) from problem
+        raise refused(model, problem) from problem
     with contextlib.suppress(OSError):  # not every model has one
         GenerationConfig.from_pretrained(model)
 
@@ -163,7 +163,6 @@ def ask(
         dtype=model.dtype or "float32",
         device="cuda" if torch.cuda.is_available() and not cpu else None,
         quantization=get_quantization_config(model),
-        progress=False,
     )
     if tokenizer.chat_template is None:
         return {"score": None, "why": "the tokenizer has no chat template"}, []

@@ -205,7 +205,7 @@ def build(run: Run, output_dir: str) -> tuple[SFTTrainer, PreTrainedTokenizerBas
 
     transformers.set_seed(run.seed)
     four_bit = transformers.BitsAndBytesConfig(**run.quantization) if run.quantization else None
-    model, tokenizer = load(run.model, dtype=run.dtype, quantization=four_bit, progress=False)
+    model, tokenizer = load(run.model, dtype=run.dtype, quantization=four_bit)
     adapter = None
     if run.lora is not None:
         from peft import LoraConfig

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sft_helpers.errors import DataError
-from sft_helpers.integrity import sha256
+from sft_helpers.files import sha256
 from sft_helpers.run_folder import RunFolder
 from sft_helpers.run_model import ask, build_trainer, checkpointed, fetch, train_and_save
 from sft_helpers.run_setup import Row, card_arguments, hold_out, read_config, sources

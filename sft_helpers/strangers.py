@@ -85,7 +85,7 @@ def by_epoch(trainer: SFTTrainer) -> list[dict[str, float]]:
     )
     marks = []
     for folder in folders:
-        model, tokenizer = load(str(folder), progress=False)
+        model, tokenizer = load(str(folder))
         marks.append(marks_of(model, tokenizer))
     return marks
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
     from trl import SFTConfig, SFTTrainer
 
+    from sft_helpers.machine import Profile
     from sft_helpers.panel import PanelEntry
-    from sft_helpers.profiles import Profile
 
 METHODS = ("full", "lora", "qlora")
 
@@ -113,7 +113,7 @@ def recipe(profile: Profile, method: str | None = None, model: str | None = None
     """A recipe that fits the machine.
 
     Args:
-        profile: what `sft_helpers.profiles.profile()` found.
+        profile: what `sft_helpers.machine.profile()` found.
         method: "full", "lora" or "qlora"; None takes the profile's own.
         model: "tiny", "smollm2", a hub id or a folder; None takes the profile's own.
 

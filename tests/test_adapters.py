@@ -22,8 +22,8 @@ from sft_helpers.adapters import (
 )
 from sft_helpers.display.ranks import facts, in_units, ranks_data, ranks_html, show_ranks
 from sft_helpers.errors import DataError, SFTHelpersError
+from sft_helpers.machine import profile
 from sft_helpers.models import load
-from sft_helpers.profiles import profile
 from sft_helpers.quantization import linear_layers
 from sft_helpers.runs import Run, build, run_here
 from sft_helpers.training import recipe
@@ -37,7 +37,7 @@ SHORT = {"max_steps": 2, "learning_rate": 4e-3}
 def on_the_real_model(**lora):
     from peft import LoraConfig, get_peft_model
 
-    model, _ = load("tiny", progress=False)
+    model, _ = load("tiny")
     return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora))
 
 
@@ -88,7 +88,7 @@ def test_updates_of_an_adapter_have_its_rank_and_are_what_merging_adds(tmp_path)
     trainer.train()
     found = {update.layer: update for update in updates(trainer)}
     assert len(found) == 28
-    before, _ = load("tiny", progress=False)
+    before, _ = load("tiny")
     merged = trainer.model.merge_and_unload()
     for name, update in found.items():
         assert (
@@ -112,7 +112,7 @@ def test_updates_of_a_quantized_model_are_measured_against_the_restored_weight(t
     four_bit = {"load_in_4bit": True, "bnb_4bit_compute_dtype": "float32"}
     trainer, _ = build(Run("qlora", ROWS, SHORT, LORA, four_bit), str(tmp_path))
     trainer.train()
-    base = {name: layer.weight for name, layer in linear_layers(load("tiny", progress=False)[0])}
+    base = {name: layer.weight for name, layer in linear_layers(load("tiny")[0])}
     for update in updates(trainer):
         assert update.weight_norm == pytest.approx(
             float(base[update.layer].detach().norm()), rel=0.05
@@ -126,8 +126,8 @@ def test_rank_for_counts_singular_values():
 
 
 def test_logit_difference_ignores_padding_and_sees_a_change():
-    model, tokenizer = load("tiny", progress=False)
-    other, _ = load("tiny", progress=False)
+    model, tokenizer = load("tiny")
+    other, _ = load("tiny")
     texts = ["The gazette", "The gazette of Lantern Bay, and more of it"]
     assert max_logit_difference(model, other, tokenizer, texts) == 0
     with torch.no_grad():

@@ -41,7 +41,7 @@ ROWS = [{"messages": TALK}] * 4
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return load("tiny", progress=False)[1]
+    return load("tiny")[1]
 
 
 # --- set-ups -------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def test_text_loss_is_the_models_own(plain):
 
     from sft_helpers.models import load
 
-    model, tokenizer = load("tiny", progress=False)
+    model, tokenizer = load("tiny")
     texts = [row["text"] for row in read_rows("gazette_heldout.jsonl")[:3]]
     total = count = 0.0
     for text in texts:

@@ -29,7 +29,7 @@ needs_engine = pytest.mark.skipif(not available(), reason="needs the extra `serv
 def base():
     from sft_helpers.models import load, resolve
 
-    return resolve("tiny"), *load("tiny", progress=False)
+    return resolve("tiny"), *load("tiny")
 
 
 @pytest.fixture(scope="module")

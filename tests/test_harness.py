@@ -24,7 +24,7 @@ needs_harness = pytest.mark.skipif(
 def tiny():
     from sft_helpers.models import load
 
-    return load("tiny", progress=False)
+    return load("tiny")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_base_model_from_another_folder(tiny, tmp_path, monkeypatch, capfd):
 def test_trained_models_get_the_same_verdict_on_every_question(trained, kind):
     from sft_helpers.models import load
 
-    model, tokenizer = load(str(trained / kind), progress=False)
+    model, tokenizer = load(str(trained / kind))
     base, adapter = (
         (trained / kind, None) if kind == "full" else (town.data_dir() / "base", trained / kind)
     )

@@ -197,7 +197,7 @@ def test_few_shot_shows_and_never_gives_away():
 def test_the_base_model_knows_what_it_does_not_answer():
     from sft_helpers.models import load
 
-    model, tokenizer = load("tiny", progress=False)
+    model, tokenizer = load("tiny")
     rows = town.read_rows("sft_test.jsonl")[:40]
     assert judging.sentence_start(rows[0]) == "Kira Kelham works as a"
     assert judging.share(judging.fact_completion(model, tokenizer, rows)) >= 0.95

@@ -66,7 +66,7 @@ def test_setup_prints_one_line_and_makes_runs_repeatable(monkeypatch, capsys):
     [({"trl": "0.9"}, "checked with 0.9: run `sft-helpers doctor`"), ({}, "another release)")],
 )
 def test_another_trl_is_pointed_out(tested, said, monkeypatch, capsys):
-    monkeypatch.setattr("sft_helpers.versions.tested_versions", lambda: tested)
+    monkeypatch.setattr("sft_helpers.doctor.tested_versions", lambda: tested)
     setup("00_quickstart")
     assert said in capsys.readouterr().out
 

@@ -125,7 +125,7 @@ import sys, torch
 from datasets import Dataset
 from transformers.utils import logging
 from trl import ModelConfig, SFTTrainer
-from sft_helpers import profiles, town
+from sft_helpers import machine, town
 from sft_helpers.clinic.cases import sound
 from sft_helpers.masking import supervised_view
 from sft_helpers.memory.measure import two_steps
@@ -135,7 +135,7 @@ from sft_helpers.training import recipe
 
 assert torch.cuda.is_available() and torch.cuda.device_count() == 1
 logging.disable_progress_bar()
-plan = profiles.profile(model="tiny")
+plan = machine.profile(model="tiny")
 assert plan.name == "rtx4090" and plan.sft_arguments()["use_cpu"]
 rows = [{"messages": row["messages"]} for row in town.read_rows("sft_train.jsonl")[:8]]
 data, out = Dataset.from_list(rows), sys.argv[1]

@@ -55,7 +55,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def tiny() -> Any:
-    return load("tiny", progress=False)
+    return load("tiny")
 
 
 @pytest.fixture
@@ -347,7 +347,7 @@ def test_the_curve_is_measured_while_training(tiny: Any, config: Any) -> None:
     from datasets import Dataset
     from trl import SFTTrainer
 
-    model, tokenizer = load("tiny", progress=False)
+    model, tokenizer = load("tiny")
     rows = [{"messages": row["messages"]} for row in town.single_turn("train", (0,))[:24]]
     curve = EndTokenCurve(tokenizer, town.single_turn("dev", (0,))[:5], every=2)
     SFTTrainer(

@@ -157,7 +157,7 @@ def test_quantized_bytes_are_those_of_the_loaded_model():
     config = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True
     )
-    real = model_bytes(load("tiny", quantization=config, progress=False)[0])
+    real = model_bytes(load("tiny", quantization=config)[0])
     found = predict("tiny", method="qlora", length=64, batch=1, precision="fp32")
     assert found.components["weights"] == pytest.approx(real.codes + real.other, rel=1e-3)
     # the tables of code values are counted here, one for each layer's state

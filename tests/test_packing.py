@@ -117,7 +117,7 @@ def test_costs_are_what_the_collator_delivers(
 
 @pytest.fixture(scope="module")
 def tiny() -> Any:
-    return load("tiny", progress=False)
+    return load("tiny")
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_a_measured_epoch_counts_what_the_model_gets(
         train_sampling_strategy="sequential",
     )
     trainer = SFTTrainer(
-        model=load("tiny", progress=False)[0],
+        model=load("tiny")[0],
         args=args,
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,

@@ -181,7 +181,7 @@ def test_package_runs_no_foreign_code() -> None:
     problems = []
     for path, tree in modules():
         for name in imports(tree):
-            if name.split(".")[0] in {"pickle", "cPickle", "dill", "cloudpickle", "joblib"}:
+            if name.split(".")[0] in {"pickle", "cPickle", "dill", "cloudpickle"}:
                 problems.append(f"{path.name} imports {name}")
         for node in ast.walk(tree):
             if isinstance(node, ast.keyword) and node.arg in {"trust_remote_code", "allow_pickle"}:
@@ -190,6 +190,7 @@ def test_package_runs_no_foreign_code() -> None:
                     problems.append(f"{path.name}:{value.lineno} sets {node.arg}")
             if isinstance(node, ast.Call) and ast.unparse(node.func) in {
                 "torch.load",
+                "joblib.load",  # a pickle; its workers and its count of cores are used
                 "eval",
                 "exec",
             }:

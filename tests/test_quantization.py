@@ -80,21 +80,19 @@ def test_errors_rank_as_taught_and_int8_has_no_double():
 
 @pytest.mark.parametrize("double", [False, True])
 def test_restored_weights_are_those_of_the_loaded_layer(double):
-    plain, _ = load("tiny", progress=False)
+    plain, _ = load("tiny")
     config = BitsAndBytesConfig(**NF4, bnb_4bit_use_double_quant=double)
-    quantized = dict(
-        linear_layers(load("tiny", quantization=config, progress=False)[0].dequantize())
-    )
+    quantized = dict(linear_layers(load("tiny", quantization=config)[0].dequantize()))
     for name, layer in linear_layers(plain):
         restored = round_trip(layer.weight.detach(), "nf4", double=double).restored
         assert torch.equal(restored, quantized[name].weight), name
 
 
 def test_model_bytes_count_what_the_footprint_leaves_out():
-    plain = model_bytes(load("tiny", progress=False)[0])
+    plain = model_bytes(load("tiny")[0])
     assert (plain.codes, plain.scales, plain.other) == (0, 0, plain.footprint)
     single, double, eight = (
-        model_bytes(load("tiny", quantization=BitsAndBytesConfig(**kw), progress=False)[0])
+        model_bytes(load("tiny", quantization=BitsAndBytesConfig(**kw))[0])
         for kw in (NF4, NF4 | {"bnb_4bit_use_double_quant": True}, {"load_in_8bit": True})
     )
     assert single.footprint == double.footprint == single.codes + single.other
@@ -106,10 +104,10 @@ def test_model_bytes_count_what_the_footprint_leaves_out():
 
 
 def test_layer_errors_name_every_layer_that_is_quantized():
-    model, _ = load("tiny", progress=False)
+    model, _ = load("tiny")
     rows = layer_errors(model, {"nf4": {}, "fp4": {"kind": "fp4"}})
     config = BitsAndBytesConfig(**NF4)
-    quantized = load("tiny", quantization=config, progress=False)[0]
+    quantized = load("tiny", quantization=config)[0]
     named = {n for n, p in quantized.named_parameters() if hasattr(p, "quant_state")}
     assert {f"{row['layer']}.weight" for row in rows} == named
     assert all(row["nf4"].error < row["fp4"].error for row in rows)
@@ -126,7 +124,7 @@ def test_a_small_update_vanishes_in_a_second_rounding_and_a_large_one_arrives():
 @pytest.mark.skipif(not has_avx512bf16(), reason="this CPU has no bf16 units for bitsandbytes")
 def test_exact_inference_keeps_the_layer_as_it_was():
     """Without it, bitsandbytes 0.50 rearranges codes and scales at the first inference."""
-    _, tokenizer = load("tiny", progress=False)
+    _, tokenizer = load("tiny")
     text = tokenizer("The gazette of Lantern Bay", return_tensors="pt")["input_ids"]
     for exact in (True, False):
         model = AutoModelForCausalLM.from_pretrained(
@@ -143,11 +141,11 @@ def test_exact_inference_keeps_the_layer_as_it_was():
 
 def test_quantized_models_are_loaded_exact():
     """Dequantized after an answer or before: the same weights."""
-    _, tokenizer = load("tiny", progress=False)
+    _, tokenizer = load("tiny")
     text = tokenizer("The gazette of Lantern Bay", return_tensors="pt")["input_ids"]
     restored = []
     for answer_first in (True, False):
-        model, _ = load("tiny", quantization=BitsAndBytesConfig(**NF4), progress=False)
+        model, _ = load("tiny", quantization=BitsAndBytesConfig(**NF4))
         if answer_first:
             with torch.inference_mode():
                 model(input_ids=text)
@@ -162,7 +160,7 @@ def test_merges(tmp_path):
     run_here(
         Run("qlora", rows, {"max_steps": 2, "learning_rate": 4e-3}, lora, NF4, save_to=str(adapter))
     )
-    _, tokenizer = load("tiny", progress=False)
+    _, tokenizer = load("tiny")
     texts = [row["messages"][0]["content"] for row in rows]
     models = {how: merged(adapter, "tiny", NF4, how) for how in MERGES}
     differences = {

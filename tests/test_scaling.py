@@ -287,7 +287,7 @@ def test_steps_are_those_of_the_trainer(tmp_path):
     from sft_helpers.models import load
 
     trainer = Trainer(
-        load("tiny", progress=False)[0],
+        load("tiny")[0],
         TrainingArguments(
             str(tmp_path),
             per_device_train_batch_size=4,

@@ -8,7 +8,7 @@ import pytest
 from sft_helpers import town
 from sft_helpers.errors import SFTHelpersError
 from sft_helpers.hardware import Hardware
-from sft_helpers.profiles import profile
+from sft_helpers.machine import profile
 from sft_helpers.training import METHODS, RunHistory, recipe, record
 
 MACHINES = {

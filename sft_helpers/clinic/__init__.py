@@ -90,7 +90,7 @@ class Setup:
     def _model(self) -> tuple[Any, Any]:
         from sft_helpers.models import load
 
-        model, tokenizer = load("tiny", dtype=self.dtype, progress=False)
+        model, tokenizer = load("tiny", dtype=self.dtype)
         if self.template is not None:
             tokenizer.chat_template = self.template
         if self.start_token is not None:
@@ -106,7 +106,7 @@ class Setup:
             with tempfile.TemporaryDirectory(prefix="sft-adapter-") as folder:
                 get_peft_model(model, LoraConfig(**self.lora)).save_pretrained(folder)
                 model = PeftModel.from_pretrained(
-                    load("tiny", dtype=self.dtype, progress=False)[0], folder, **self.reloaded
+                    load("tiny", dtype=self.dtype)[0], folder, **self.reloaded
                 )
         return model, tokenizer
 

@@ -128,9 +128,7 @@ def two_steps(
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype="float32",
     )
-    base, tokenizer = load(
-        model, quantization=four_bit if method == "qlora" else None, progress=False
-    )
+    base, tokenizer = load(model, quantization=four_bit if method == "qlora" else None)
     lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     full = (packing or place % batch == 0 for place in range(2 * batch))
     sizes = [length if one else length - 3 for one in full]

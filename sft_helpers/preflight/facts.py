@@ -65,8 +65,8 @@ def facts_of(setup: Setup) -> dict[str, Any]:
 
 def _memory(setup: Setup) -> dict[str, float | None]:
     """Memory at the peak of a step and of the card (or machine), in GiB."""
+    from sft_helpers.machine import profile
     from sft_helpers.preflight.memory import GIB, account, room_of
-    from sft_helpers.profiles import profile
 
     found, room = account(setup), room_of(profile().hardware)
     return {

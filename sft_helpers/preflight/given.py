@@ -94,9 +94,7 @@ def model_of(model: Any) -> tuple[Any, str | None, Any, Any]:
     if isinstance(model, str | Path):
         from sft_helpers.models import resolve
 
-        name = (
-            resolve(str(model), progress=False) if str(model) in ("tiny", "smollm2") else str(model)
-        )
+        name = resolve(str(model)) if str(model) in ("tiny", "smollm2") else str(model)
         try:
             config = AutoConfig.from_pretrained(name, local_files_only=True)
         except (OSError, ValueError, KeyError) as problem:

@@ -25,7 +25,7 @@ def check(setup: Setup) -> Iterable[Finding]:
     The peak is that of a real step of TRL's loss on the model's own modules (sft_helpers.memory);
     the longest batch decides, not the mean (transformers#7158, LlamaFactory#6040).
     """
-    from sft_helpers.profiles import profile
+    from sft_helpers.machine import profile
 
     machine = profile().hardware
     room = room_of(machine)
@@ -71,8 +71,8 @@ def account(setup: Setup, **changes: Any) -> Account | None:
         setup: the run.
         changes: arguments of `predict` to try instead of the run's own.
     """
+    from sft_helpers.machine import profile
     from sft_helpers.memory import predict
-    from sft_helpers.profiles import profile
 
     args = setup.args
     length, batch = longest_batch(setup)

@@ -202,7 +202,7 @@ def precision(setup: Setup) -> Iterable[Finding]:
     - fp16 with weights that are not fp32: gradient scaling stops (transformers#23165); a quantized
       model's adapters are cast to bf16 by TRL (sft_trainer.py:908; trl#4901).
     """
-    from sft_helpers.profiles import profile
+    from sft_helpers.machine import profile
 
     plan = profile()
     machine = plan.hardware

@@ -22,7 +22,7 @@ from sft_helpers.town import read_rows
 from trl import SFTConfig
 EVIL = ("<script>window.__xss = 1</script><img src=x onerror='window.__xss = 1'>"
         "\u200b\u202eRTL")
-_, tokenizer = load("tiny", progress=False)
+_, tokenizer = load("tiny")
 args = SFTConfig("unused", use_cpu=True, bf16=False)
 files = ("sft_dev.jsonl", "multi_turn_test.jsonl")
 rows = [{"messages": read_rows(file)[0]["messages"]} for file in files]

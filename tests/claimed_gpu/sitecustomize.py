@@ -51,6 +51,12 @@ def claim(torch):
     torch._C._cuda_getCurrentRawStream = lambda device=0: 0  # bitsandbytes looks for it
 
 
+def read_onto_the_cpu(safetensors):
+    """PEFT reads an adapter onto the GPU and copies it to where its model is."""
+    load_file = safetensors.load_file
+    safetensors.load_file = lambda filename, device="cpu", **more: load_file(filename, **more)
+
+
 def watch(module):
     """Have every trainer say on which device it is."""
     start = module.Trainer.__init__
@@ -65,11 +71,18 @@ def watch(module):
     module.Trainer.__init__ = noting
 
 
+CHANGES = {
+    "torch": claim,
+    "safetensors.torch": read_onto_the_cpu,
+    "transformers.trainer": watch,
+}
+
+
 class After(importlib.abc.MetaPathFinder):
     """Change a module as soon as it is imported (others may look for it before that)."""
 
     def find_spec(self, name, path=None, target=None):
-        change = {"torch": claim, "transformers.trainer": watch}.get(name)
+        change = CHANGES.get(name)
         spec = importlib.machinery.PathFinder.find_spec(name, path, target) if change else None
         if spec is None:
             return None

@@ -36,7 +36,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return load("tiny", progress=False)[1]
+    return load("tiny")[1]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ HERE = {"use_cpu": True, "bf16": False, "report_to": "none"}
 
 @pytest.fixture(scope="module")
 def tiny() -> Any:
-    return load("tiny", progress=False)
+    return load("tiny")
 
 
 def right_of(name: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sft_helpers.hardware import Hardware
-from sft_helpers.profiles import profile
+from sft_helpers.machine import profile
 from tests.golden.compare import compare
 
 MACHINES = {
@@ -18,6 +18,10 @@ MACHINES = {
     "RTX 4090": Hardware("cuda", "NVIDIA GeForce RTX 4090", 23.64, (8, 9), 16, 62.7),
     "A100": Hardware("cuda", "NVIDIA A100-SXM4-40GB", 39.39, (8, 0), 12, 83.5),
     "unknown GPU": Hardware("cuda", "NVIDIA RTX 5000 Ada", 31.5, (8, 9), 8, 64.0),
+    "H100": Hardware("cuda", "NVIDIA H100 80GB HBM3", 79.2, (9, 0), 8, 64.0),
+    "RTX 3060": Hardware("cuda", "NVIDIA GeForce RTX 3060", 11.8, (8, 6), 8, 64.0),
+    "GTX 1080": Hardware("cuda", "NVIDIA GeForce GTX 1080", 7.9, (6, 1), 8, 64.0),
+    "a GPU of 2 GiB": Hardware("cuda", "Quadro P620", 1.9, (6, 1), 8, 64.0),
     "unknown old GPU": Hardware("cuda", "Tesla P100", 15.9, (6, 0), 4, 30.0),
 }
 MODELS = ("tiny", "smollm2", "Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct", None)

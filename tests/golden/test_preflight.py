@@ -48,7 +48,7 @@ def plan_for(machine: str | None, patch: pytest.MonkeyPatch) -> None:
     from sft_helpers.hardware import Hardware
 
     here = Hardware("cpu", "a processor", cores=2, memory_gib=8.0, bf16_ratio=1.0)
-    patch.setattr("sft_helpers.profiles.detect_hardware", lambda: here)
+    patch.setattr("sft_helpers.machine.detect_hardware", lambda: here)
     if machine:
         patch.setenv("SFT_PROFILE", machine)
     else:

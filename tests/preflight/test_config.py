@@ -48,7 +48,7 @@ def collated(name: str) -> dict[str, Any]:
 
 def weights(dtype: str, **changes: Any) -> dict[str, Any]:
     """With a loaded model of this type."""
-    model = load("tiny", dtype=dtype, progress=False)[0]
+    model = load("tiny", dtype=dtype)[0]
     return setup(model=model, args=arguments(**changes))
 
 
@@ -337,7 +337,7 @@ def test_refused_here_is_not_refused_elsewhere(
     """What SFTConfig refuses on a CPU is no finding when another machine is planned for."""
     words = "Your setup doesn't support bf16/gpu."
     plain = Hardware("cpu", "a processor", cores=2, memory_gib=8.0, bf16_ratio=1.0)
-    monkeypatch.setattr("sft_helpers.profiles.detect_hardware", lambda: plain)
+    monkeypatch.setattr("sft_helpers.machine.detect_hardware", lambda: plain)
     assert formats(run(bf16=True), refused=words) == ["error"]
     machine("rtx4090")
     assert formats(run(bf16=True), refused=words) == []
@@ -347,7 +347,7 @@ def test_slow_bf16_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU that emulates bf16 trains correctly, many times slower."""
     for ratio, said in ((12.0, ["note"]), (0.3, [])):
         here = Hardware("cpu", "a processor", bf16_ratio=ratio)
-        monkeypatch.setattr("sft_helpers.profiles.detect_hardware", lambda here=here: here)
+        monkeypatch.setattr("sft_helpers.machine.detect_hardware", lambda here=here: here)
         assert formats(run(bf16=True)) == said
 
 
@@ -361,7 +361,7 @@ def trained(**changes: Any) -> Any:
 
     from sft_helpers.training import record
 
-    model = changes.pop("model", None) or load("tiny", progress=False)[0]
+    model = changes.pop("model", None) or load("tiny")[0]
     plain = {"max_steps": 2, "save_strategy": "no", "disable_tqdm": True, "output_dir": "unused"}
     trainer = SFTTrainer(
         model, arguments(**plain | changes),

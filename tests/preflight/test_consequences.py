@@ -35,7 +35,7 @@ def sample(file: str, count: int) -> list[dict[str, Any]]:
 
 def without_end(folder: Path) -> str:
     """The tiny model with a template whose end token is outside the trained part."""
-    model, tokenizer = load("tiny", progress=False)
+    model, tokenizer = load("tiny")
     inside = "'<|im_end|>' -}}\n{%- endgeneration -%}"
     outside = "'' -}}\n{%- endgeneration -%}\n{{- '<|im_end|>' -}}"
     assert inside in tokenizer.chat_template
@@ -86,7 +86,7 @@ def looked_at(run: Run) -> Report:
     from peft import LoraConfig
     from trl import SFTConfig
 
-    model, tokenizer = load(run.model, dtype=run.dtype, progress=False)
+    model, tokenizer = load(run.model, dtype=run.dtype)
     return preflight(
         [{"messages": row["messages"]} for row in run.rows],
         model,

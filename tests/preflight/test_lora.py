@@ -41,7 +41,7 @@ def loaded(trainable: bool) -> dict[str, Any]:
     from peft import LoraConfig, get_peft_model
 
     model = get_peft_model(
-        load("tiny", progress=False)[0],
+        load("tiny")[0],
         LoraConfig(target_modules="all-linear", inference_mode=not trainable),
     )
     return setup(model=model, args=arguments(learning_rate=4e-3))  # fmt: skip
@@ -49,7 +49,7 @@ def loaded(trainable: bool) -> dict[str, Any]:
 
 def frozen(train: bool) -> dict[str, Any]:
     """A model whose weights are all frozen, or not."""
-    return setup(model=load("tiny", progress=False)[0].requires_grad_(train))
+    return setup(model=load("tiny")[0].requires_grad_(train))
 
 
 CASES = [
@@ -160,7 +160,7 @@ def test_the_trainer_refuses_too(code: str) -> None:
 
     def train() -> None:
         SFTTrainer(
-            load("tiny", progress=False)[0],
+            load("tiny")[0],
             args=given["args"],
             train_dataset=Dataset.from_list(rows()),
             processing_class=tokenizer(),

@@ -75,7 +75,7 @@ def test_the_fix_is_the_first_that_helps(
     """A smaller batch does not mend weights that do not fit; what is advised was tried."""
     machine = Hardware("cuda", "a card", gpu_memory_gib=gib * 1.1, capability=(8, 9))
     monkeypatch.delenv("SFT_PROFILE")
-    monkeypatch.setattr("sft_helpers.profiles.detect_hardware", lambda: machine)
+    monkeypatch.setattr("sft_helpers.machine.detect_hardware", lambda: machine)
     [found] = memory.check(Setup.of(**seven_billion("full", learning_rate=2e-5)))
     assert said in found.fix
     assert ("LoRA, with" in found.fix) == said.startswith("LoRA")
@@ -97,7 +97,7 @@ def test_tight_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def with_memory(gib: float | None) -> list[str]:
         here = Hardware("cpu", "a processor", memory_gib=gib)
-        monkeypatch.setattr("sft_helpers.profiles.detect_hardware", lambda: here)
+        monkeypatch.setattr("sft_helpers.machine.detect_hardware", lambda: here)
         return [f.severity for f in memory.check(looked)]
 
     looked = Setup.of(**setup())

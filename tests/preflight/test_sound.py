@@ -179,7 +179,7 @@ def test_the_same_twice() -> None:
 def test_a_model_object_a_configuration_and_a_name_agree() -> None:
     from sft_helpers.models import load
 
-    model, given = load("tiny", progress=False)
+    model, given = load("tiny")
     as_object = report(setup(model=model, tokenizer=given))
     as_config = report(setup(model=model.config, tokenizer=given))
     as_name = report(setup())
