@@ -1,32 +1,35 @@
-"""The command `sft-helpers`: one sub-command per job, each with `--help` and `--json`."""
+"""The command `sft-helpers`: one sub-command per job, each with `--help` and `--json`.
+
+Arguments, printing and exit codes stand here; what a command does stands in its room. Nothing
+heavy is imported before a command runs, so that `--help` is quick.
+"""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import inspect
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from sft_helpers.errors import DataError, SFTHelpersError
 
+if TYPE_CHECKING:
+    from sft_helpers.cleaning import Funnel, Report, Thresholds
+    from sft_helpers.formats.record import Record
+
+LOADING = "Loading PyTorch, Transformers and TRL (10 to 30 seconds) ..."
+
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser with every sub-command."""
-    from sft_helpers import (
-        clean,
-        convert,
-        doctor,
-        export_command,
-        lint,
-        memory_command,
-        preflight_command,
-        quickstart,
-        run,
-    )
-    from sft_helpers.exercises import solutions
+    """The parser with every sub-command, as `commands.yaml` has them."""
+    from sft_helpers import export_command, lint, memory_command
 
     parser = argparse.ArgumentParser(
         prog="sft-helpers",
@@ -35,42 +38,469 @@ def build_parser() -> argparse.ArgumentParser:
         " 130 interrupted. New here? Run `sft-helpers quickstart`.",
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
-    quickstart.add_parser(commands)
-    run.add_parser(commands)
-    doctor.add_parser(commands)
-    convert.add_parser(commands)
-    clean.add_parser(commands)
-    preflight_command.add_parser(commands)
+    told = yaml.safe_load(Path(__file__).with_name("commands.yaml").read_text("utf-8"))
+    for name, entry in told.items():
+        run = globals()[name.replace("-", "_")]
+        made = commands.add_parser(
+            name,
+            help=entry["help"],
+            description=inspect.cleandoc(run.__doc__),
+            epilog=entry.get("epilog"),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.set_defaults(run=run)
+        for words, options in entry["arguments"].items():
+            _add(made, words, **options)
     lint.add_parser(commands)
     memory_command.add_parser(commands)
     export_command.add_parser(commands)
-    _add_progress(commands)
-    _add_class_report(commands)
-    solutions.add_parser(commands)
     return parser
 
 
-def _add_progress(commands: Any) -> None:
-    parser = commands.add_parser(
-        "progress",
-        help="what you have done in this course, and what comes next",
-        description=_progress.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="The record stays on this machine: a file named by the variable SFT_PROGRESS, or a"
-        ' file in your data folder. SFT_PROGRESS="" keeps none.',
-    )
-    parser.add_argument("--file", type=Path, help="read this record instead of your own")
-    parser.add_argument(
-        "--hand-in",
-        type=Path,
-        metavar="FILE",
-        help="copy it for your instructor, to a file named after you: ada.jsonl",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=_progress)
+TYPES = {"path": Path, "int": int, "float": float}
 
 
-def _progress(args: argparse.Namespace) -> int:
+def _add(
+    parser: argparse.ArgumentParser,
+    words: str,
+    *,
+    type: str = "",
+    many: bool = False,
+    again: bool = False,
+    **options: Any,
+) -> None:
+    """Add an argument as it stands in `commands.yaml`."""
+    if type == "flag":
+        options["action"] = "store_true"
+    elif type:
+        options["type"] = TYPES[type]
+        if "default" in options:
+            options["default"] = TYPES[type](options["default"])
+    if many:
+        options |= {"nargs": "+", "default": []}
+    if again:
+        options |= {"action": "append", "default": []}
+    parser.add_argument(*words.split(), **options)
+
+
+# --- printing ----------------------------------------------------------------------------------
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON that any terminal takes."""
+    print(json.dumps(value, indent=2))
+
+
+def print_table(
+    title: str, rows: Sequence[Mapping[str, Any]], console: Any = None, **options: Any
+) -> None:
+    """Print rows as a table; text from files is shown, never obeyed."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from sft_helpers.display.html import visible_text
+
+    table = Table(*(rows[0] if rows else ()), title=escape(title), **options)
+    for row in rows:
+        cells = (f"{v:,}" if isinstance(v, int) else str(v) for v in row.values())
+        table.add_row(*(escape(visible_text(cell)) for cell in cells))
+    (console or Console()).print(table)
+
+
+def printable(text: str) -> str:
+    """Text that any terminal takes, hidden characters named."""
+    from sft_helpers.display.html import visible_text
+
+    encoding = sys.stdout.encoding or "utf-8"
+    shown = "\n".join(visible_text(line) for line in text.split("\n"))
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def interval(score: Mapping[str, Any]) -> str:
+    """A share with its interval, such as `0.91 [0.88, 0.94]`."""
+    return f"{score['value']:.2f} [{score['low']:.2f}, {score['high']:.2f}]"
+
+
+# --- quickstart and run ------------------------------------------------------------------------
+
+
+def quickstart(args: argparse.Namespace) -> int:
+    """A real supervised fine-tuning run with TRL, offline, on any laptop.
+
+    Loads the Lantern Bay base model (it completes documents, it answers nothing), asks it
+    questions about residents whose questions are in no training file, trains it with TRL's
+    SFTTrainer on questions about *other* residents, and asks again.
+    """
+    from rich.console import Console
+
+    from sft_helpers import quickstart as room
+
+    console = Console(stderr=args.json)
+    result = room.train_and_compare(args.out, args.questions, args.seed, console)
+    if args.json:
+        print_json(result)
+    else:
+        _show_quickstart(result, console)
+    return 0
+
+
+def _show_quickstart(result: dict[str, Any], console: Any) -> None:
+    def short(text: str, width: int = 70) -> str:
+        line = " ".join(text.split())
+        return line if len(line) <= width else line[: width - 1] + "…"
+
+    examples = [
+        {"Question": row["question"], "Expected": row["expected"]}
+        | {
+            key.capitalize(): f"{'✓' if row[f'{key}_ok'] else '✗'} {short(row[key])}"
+            for key in ("before", "after")
+        }
+        for row in result["examples"]
+    ]
+    title = "The same questions, before and after fine-tuning"
+    print_table(title, examples, console, show_lines=True)
+    scores = [
+        {
+            "": name,
+            "Exact match [95 % interval]": interval(result[name]["exact_match"]),
+            "Ends its turn": f"{result[name]['stop_rate']:.2f}",
+        }
+        for name in ("before", "after")
+    ]
+    title = f"{result['questions']} questions about residents never asked about"
+    print_table(title, scores, console)
+    console.print(
+        f"Trained on {result['train_rows']} rows in {result['train_seconds']} s"
+        f" ({result['steps']} steps). The base model knew these residents from its pretraining;"
+        f" fine-tuning taught it to answer.\nThe model is in {result['model']}.\n"
+        "Next: make lab, then open notebooks/00_quickstart.ipynb.",
+        markup=False,
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do a whole fine-tuning run from the YAML file that `trl sft --config` takes, unchanged.
+
+    Stages: data (load, recognise the format, convert, hold rows out), clean (with --clean),
+    preflight (errors stop the run), before (ask the base model the held-out questions), train
+    (TRL's SFTTrainer, with checkpoints), after (ask again), card. Each stage is kept in the
+    config's output_dir. Killed, or out of power? Run the same command again: finished stages are
+    read, training goes on from its last sound checkpoint, and the result is the same.
+
+        sft-helpers run sft.yaml --train tickets.csv --clean --group customer
+
+    What you find in output_dir: model/ with README.md (the card), report.json (every number),
+    preflight.json, answers/, rows/. Nothing that is there already is replaced, unless you pass
+    --overwrite, which removes an earlier run and nothing else. Nothing is pushed anywhere.
+
+    Exit code 0: done; 1: preflight found errors and nothing was trained; 2: cannot run.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=args.json, highlight=False)
+    with console.status(LOADING):
+        from sft_helpers.quiet import quiet_libraries
+
+        quiet_libraries()
+        import trl  # noqa: F401
+
+    from sft_helpers.display.monitor import live_monitor
+    from sft_helpers.stages import Options, Pipeline, Stopped
+
+    options = Options(
+        train=args.train,
+        evaluation=args.eval,
+        holdout=args.holdout,
+        group=args.group,
+        clean=args.clean,
+        questions=args.questions,
+        despite_errors=args.despite_errors,
+    )
+    pipeline = Pipeline(
+        args.config,
+        options,
+        overwrite=args.overwrite,
+        tell=lambda text: console.print(f"· {text}", markup=False),
+        watch=live_monitor,
+    )
+    try:
+        report = pipeline.finish()
+    except Stopped as stopped:
+        return _stopped(stopped.report, console, args.json)
+    if args.json:
+        print_json(report)
+    else:
+        if pipeline.folder.reused:
+            console.print(f"Found done: {', '.join(pipeline.folder.reused)}", markup=False)
+        _show_run(report, console)
+    return 0
+
+
+def _stopped(report: dict[str, Any], console: Any, as_json: bool) -> int:
+    if as_json:
+        print_json({"preflight": report})
+        return 1
+    console.print("Preflight found errors, so nothing was trained:", style="bold")
+    for one in report["findings"]:
+        if one["severity"] == "error":
+            console.print(f"✗ {one['code']}: {one['message']}", markup=False)
+            console.print(f"  mend: {one['fix']}", markup=False)
+    console.print("Mend them and run again, or pass --despite-errors if you know better.")
+    return 1
+
+
+def _show_run(report: dict[str, Any], console: Any) -> None:
+    data, kept, train = report["data"], report["clean"], report["train"]
+    formats = ", ".join(key for one in data["conversion"] for key in one["formats"])
+    rejected = sum(len(one["rejected"]) for one in data["conversion"])
+    console.print(
+        f"Rows: {formats}; {kept['rows']:,} trained on, {kept['held_out']:,} held out,"
+        f" {rejected:,} not convertible; trained as {data['shape']}",
+        markup=False,
+    )
+    for one in report["preflight"]["findings"]:
+        console.print(f"preflight {one['severity']}: {one['code']}", markup=False)
+    scores = []
+    for when in ("before", "after"):
+        score, loss = report[when]["score"], train["eval_loss"][when]
+        scores.append(
+            {
+                "": when,
+                "Exact match [95 % interval]": interval(score["exact_match"])
+                if score
+                else "not asked",
+                "Ends its turn": f"{score['stop_rate']:.2f}" if score else "",
+                "Held-out loss": "" if loss is None else f"{loss:.3f}",
+            }
+        )
+    title = f"{train['steps']} steps, {train['trained_weights']:,} weights trained"
+    print_table(title, scores, console)
+    console.print(f"Model and card: {report['folder']}/model", markup=False)
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Look at this machine and say what to do about each problem, the most serious first.
+
+    Changes nothing, needs no network. Exit code 1 when something is at error level.
+    """
+    from sft_helpers.doctor import diagnose
+
+    report = diagnose()
+    print(json.dumps(report.to_json(), indent=2) if args.json else report)
+    return 0 if report.ok else 1
+
+
+# --- data and set-up ---------------------------------------------------------------------------
+
+
+def convert(args: argparse.Namespace) -> int:
+    """Convert training data; the input is never changed.
+
+    Formats: messages, openai, ultrachat, sharegpt, alpaca, chatml, prompt_completion,
+    prompt_completion_messages, question_answer. Exit code 0: every row was converted; 1: some
+    were rejected (the report names each with its line), the others are written; 2: nothing was
+    written.
+    """
+    from sft_helpers.files import moved_in
+    from sft_helpers.formats import Report
+    from sft_helpers.formats.conversion import convert_each
+    from sft_helpers.formats.files import check_output, writer_for
+    from sft_helpers.formats.loading import iter_records
+
+    write = writer_for(args.output)
+    check_output(args.output, [args.input], force=args.force)
+    report = Report(args.to)
+    records = iter_records(args.input, notes=report.notes, progress=not args.json, split=args.split)
+    rows = convert_each(records, report, source=args.source, keep=args.keep)
+    with moved_in(args.output) as part:
+        write(part, (row for _, row in rows))
+        _refuse_nothing(report)
+    if args.json:
+        print_json(report.to_dict() | {"output": str(args.output)})
+    else:
+        print(printable(str(report)))
+        print(f"Wrote {args.output}")
+    return 1 if report.rejected else 0
+
+
+def _refuse_nothing(report: Any) -> None:
+    if not report.converted:
+        first = f": {report.rejected[0].reason}" if report.rejected else ""
+        raise DataError(
+            f"no row could be converted, nothing was written{first}",
+            where=report.rejected[0].place if report.rejected else None,
+            hint="look at the first rows; --from FORMAT says what they are meant to be",
+        )
+
+
+def clean(args: argparse.Namespace) -> int:
+    """Put every row of a file through the cleaning rules; the input is never changed.
+
+    IN is read row by row, so it may be larger than memory. Exit code 0: every row was judged, and
+    OUT holds those that stay; 1: the same, but some rows were no conversations or nothing stays;
+    2: nothing was written. Rules and thresholds are listed in the report; data of another format
+    go through `sft-helpers convert` first.
+    """
+    from sft_helpers.cleaning import Funnel, default_rules
+    from sft_helpers.formats.loading import iter_records
+
+    rules = default_rules(**_pairs(args.rule, "--rule"))
+    limits = _thresholds(args.set)
+    if args.samples < 0:
+        raise DataError("a number of samples is 0 or more", where="--samples")
+    tokenizer = None
+    if args.tokenizer:
+        from transformers import AutoTokenizer
+
+        from sft_helpers.models import resolve
+
+        tokenizer = AutoTokenizer.from_pretrained(resolve(args.tokenizer))
+    known = None
+    if args.eval:
+        known = [_value(record) for record in iter_records(args.eval, progress=False)]
+    funnel = Funnel(
+        rules, thresholds=limits, eval_rows=known, tokenizer=tokenizer, samples=args.samples
+    )
+    records = iter_records(args.input, progress=not args.json)
+    rows = funnel.stream(_value(record) for record in records)
+    _write_cleaned(args, rows, funnel)
+    report = funnel.report
+    if args.json:
+        print_json(_told(report, limits))
+    else:
+        _show_cleaning(report, args.output)
+    return 1 if report.dropped["structure"] or not report.rows_kept else 0
+
+
+def _value(record: Record) -> Any:
+    # a line that cannot be read goes on as what it is: no conversation, counted by the funnel
+    return record.value if record.problem is None else f"{record.place}: {record.problem}"
+
+
+def _pairs(given: Sequence[str], option: str) -> dict[str, str]:
+    pairs = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise DataError(
+                f"{text!r} is not NAME=VALUE",
+                where=option,
+                hint="for example --rule refusal=flag, or --set max_tokens=2048",
+            )
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _thresholds(given: Sequence[str]) -> Thresholds:
+    from sft_helpers.cleaning import Thresholds
+
+    defaults = Thresholds()
+    kinds = {
+        field.name: type(getattr(defaults, field.name)) for field in dataclasses.fields(defaults)
+    }
+    changes: dict[str, Any] = {}
+    for name, value in _pairs(given, "--set").items():
+        if name not in kinds:
+            raise DataError(
+                f"there is no threshold {name!r}",
+                where="--set",
+                hint="the thresholds are " + ", ".join(kinds),
+            )
+        try:
+            changes[name] = _number(value, kinds[name])
+        except (ValueError, KeyError):
+            raise DataError(
+                f"{value!r} is not a {kinds[name].__name__}", where=f"--set {name}"
+            ) from None
+    return dataclasses.replace(defaults, **changes)
+
+
+def _number(value: str, kind: type) -> Any:
+    if kind is bool:
+        return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
+            value.lower()
+        ]
+    return kind(value)
+
+
+def _write_cleaned(args: argparse.Namespace, rows: Iterator[Any], funnel: Funnel) -> None:
+    """Write rows and report, or neither."""
+    from sft_helpers.files import moved_in, write_whole
+    from sft_helpers.formats.files import check_output, writer_for
+
+    write = writer_for(args.output)
+    sources = [name for name in (args.input, args.eval) if name]
+    if args.report is not None:
+        if args.report.resolve() == args.output.resolve():
+            raise DataError(
+                "rows and report need two files",
+                where=str(args.output),
+                hint="give --report another name",
+            )
+        check_output(args.report, sources, force=args.force)
+    check_output(args.output, sources, force=args.force)
+    with moved_in(args.output) as part:
+        write(part, (dict(row) for row in rows))
+        _refuse_other_formats(funnel.report)
+        if args.report is not None:
+            told = json.dumps(_told(funnel.report, funnel.limits), indent=2)
+            write_whole(args.report, told + "\n")
+
+
+def _refuse_other_formats(report: Report) -> None:
+    if report.rows_in and report.dropped["structure"] == report.rows_in:
+        raise DataError(
+            f"no row is a conversation: {report.samples['structure'][0].reason}"
+            if report.samples.get("structure")
+            else "no row is a conversation",
+            hint="`sft-helpers convert` turns other formats into `messages`",
+        )
+
+
+def _told(report: Report, limits: Thresholds) -> dict[str, Any]:
+    return {"thresholds": dataclasses.asdict(limits), **report.to_dict()}
+
+
+def _show_cleaning(report: Report, out: Path) -> None:
+    listing = [line for line in report.table() if line["caught"]]
+    headings = ("rule", "action", "caught", "dropped", "rows left")
+    rows = [dict(zip(headings, line.values(), strict=True)) for line in listing]
+    rows.append(dict(zip(headings, ("(others)", "", 0, 0, report.rows_kept), strict=True)))
+    print_table(f"{report.rows_in:,} rows in, {report.rows_kept:,} stay", rows)
+    for name, samples in report.samples.items():
+        for sample in samples[:1]:
+            print(printable(f"{name}, row {sample.number + 1}: {sample.reason}"))
+    print(printable(f"Wrote {out}"))
+
+
+def preflight(args: argparse.Namespace) -> int:
+    """Look at data, template, loss mask, arguments, adapter and memory of a run.
+
+    Takes exactly the file that `trl sft --config` takes. Trains nothing, changes no file, opens no
+    connection: model and tokenizer are read from a folder or from the cache of earlier downloads.
+    Rows are files of JSON lines, JSON, CSV or Parquet; they are counted from 0. All are read; of
+    more than 20,000 rows, or 32 MB, the tokens of a sample are looked at, and the report says so.
+    Exit code 0: nothing at error level; 1: findings at error level; 2: it cannot run.
+    """
+    from rich.console import Console
+
+    with Console(stderr=True).status(LOADING):
+        from sft_helpers.preflight.report import show
+        from sft_helpers.preflight.run_file import report_on
+
+    report = report_on(args.config, train=args.train, evaluation=args.eval)
+    if args.json:
+        print_json(report.to_json())
+    else:
+        show(report, Console(highlight=False))
+    return 1 if report.has_errors else 0
+
+
+# --- the course --------------------------------------------------------------------------------
+
+
+def progress(args: argparse.Namespace) -> int:
     """Show which notebooks you opened, which exercises you solved, and what comes next.
 
     Each check in a notebook leaves one line in your record: the exercise, how it ended, the time.
@@ -99,7 +529,7 @@ def _progress(args: argparse.Namespace) -> int:
             "notebooks": rows,
             "next": after["notebook"] if after else None,
         }
-        print(json.dumps(found, indent=2))
+        print_json(found)
         return 0
     signs = {"done": "✓", "begun": "…", "not yet": "○"}
     listing = [
@@ -114,7 +544,7 @@ def _progress(args: argparse.Namespace) -> int:
         }
         for row in rows
     ]
-    _print_table("Your course", listing)
+    print_table("Your course", listing)
     if after is None:
         print("All done. Take notebook 13 and a file of your own.")
     else:
@@ -135,19 +565,7 @@ def _hand_in(record: Path | None, copy: Path) -> None:
     print(f"Written: {copy}. Give this file to your instructor.", file=sys.stderr)
 
 
-def _add_class_report(commands: Any) -> None:
-    parser = commands.add_parser(
-        "class-report",
-        help="a table of who is stuck where, from the records that a class handed in",
-        description=_class_report.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, help="folder with one record per learner: ada.jsonl")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=_class_report)
-
-
-def _class_report(args: argparse.Namespace) -> int:
+def class_report(args: argparse.Namespace) -> int:
     """Read the records of a class (`sft-helpers progress --hand-in`): who is stuck where?
 
     A learner is called as the file is. Records are parsed as data and never run. Files that cannot
@@ -158,7 +576,7 @@ def _class_report(args: argparse.Namespace) -> int:
     found = course.class_report(args.folder, course.course())
     whole = not found["unreadable"] and not any(w["damaged_lines"] for w in found["learners"])
     if args.json:
-        print(json.dumps(found, indent=2))
+        print_json(found)
         return 0 if whole else 1
     exercises = [
         {
@@ -181,26 +599,23 @@ def _class_report(args: argparse.Namespace) -> int:
         }
         for who in found["learners"]
     ]
-    _print_table("Exercises that somebody tried", exercises)
-    _print_table(f"{len(learners)} of {found['files']} files could be read", learners)
+    print_table("Exercises that somebody tried", exercises)
+    print_table(f"{len(learners)} of {found['files']} files could be read", learners)
     if found["unreadable"]:
         listing = [{"file": name, "reason": reason} for name, reason in found["unreadable"]]
-        _print_table("Not read", listing)
+        print_table("Not read", listing)
     return 0 if whole else 1
 
 
-def _print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows as a table; text from files is shown, never obeyed."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+def build_solutions(args: argparse.Namespace) -> int:
+    """Write each notebook with its exercises solved; nothing is run."""
+    from sft_helpers.exercises.solutions import build_solutions as build
 
-    from sft_helpers.display.html import visible_text
-
-    table = Table(*(rows[0] if rows else ()), title=title)
-    for row in rows:
-        table.add_row(*(escape(visible_text(str(value))) for value in row.values()))
-    Console().print(table)
+    written = build(args.notebooks, args.out)
+    for path in written:
+        print(path)
+    print(f"{len(written)} solved notebooks written to {args.out}")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

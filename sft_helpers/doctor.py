@@ -7,11 +7,9 @@ not installed, and says so. What others report better is left to them: `trl env`
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
 import importlib.metadata
-import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -109,26 +107,6 @@ def diagnose() -> Report:
 def _finding(code: str, severity: str | None = None, **facts: Any) -> Finding:
     usual, message, fix = texts()["findings"][code]
     return Finding(code, severity or usual, message.format(**facts), fix.format(**facts))
-
-
-def add_parser(commands: Any) -> None:
-    """Add `doctor` to the sub-commands of `sft-helpers`."""
-    parser = commands.add_parser(
-        "doctor",
-        help="look at this machine: profile, versions, disk, data, and what to do",
-        description="Look at this machine and say what to do about each problem, the most serious"
-        " first. Changes nothing, needs no network. Exit code 1 when something is at error level.",
-        epilog="To report a problem, add what `trl env` says; of 4 bits, `python -m bitsandbytes`.",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Print the report; 0 when nothing is at error level, else 1."""
-    report = diagnose()
-    print(json.dumps(report.to_json(), indent=2) if args.json else report)
-    return 0 if report.ok else 1
 
 
 # --- versions --------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
-"""`sft-helpers quickstart`: fine-tune the tiny model and show what changed, in a minute or two."""
+"""The quickstart: fine-tune the tiny model and see what changed, in a minute or two."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sft_helpers import town
-from sft_helpers.errors import EnvironmentProblem
+from sft_helpers.errors import DataError, EnvironmentProblem
 from sft_helpers.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -24,53 +23,6 @@ if TYPE_CHECKING:
 
 EXAMPLES = 6
 RESULT = "quickstart.json"  # in a folder that the quickstart may replace
-
-
-def add_parser(commands: Any) -> None:
-    """Add the sub-command to the command line."""
-    parser = commands.add_parser(
-        "quickstart",
-        help="fine-tune the tiny base model and compare its answers before and after",
-        description=run.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("runs/quickstart"),
-        help="folder for the trained model (default: %(default)s); an earlier one is replaced",
-    )
-    parser.add_argument(
-        "--questions",
-        type=int,
-        default=400,
-        help="held-out questions to ask (default: %(default)s)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON object and nothing else"
-    )
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """A real supervised fine-tuning run with TRL, offline, on any laptop.
-
-    Loads the Lantern Bay base model (it completes documents, it answers nothing), asks it
-    questions about residents whose questions are in no training file, trains it with TRL's
-    SFTTrainer on questions about *other* residents, and asks again.
-    """
-    from rich.console import Console
-
-    _check_writable(args.out)
-    console = Console(stderr=args.json)
-    result = _train_and_compare(args, console)
-    if args.json:
-        json.dump(result, sys.stdout, indent=2)
-        print()
-    else:
-        _report(result, console, args.out)
-    return 0
 
 
 def _check_writable(out: Path) -> None:
@@ -93,8 +45,23 @@ def _check_writable(out: Path) -> None:
         )
 
 
-def _train_and_compare(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    rows = town.read_rows("sft_test.jsonl")[: args.questions]
+def train_and_compare(out: Path, questions: int, seed: int, console: Console) -> dict[str, Any]:
+    """Ask, train, ask again, and keep the trained model in `out`.
+
+    Args:
+        out: folder of the model; one that an earlier quickstart made is replaced.
+        questions: held-out questions to ask, 1 or more.
+        seed: seed of Python, NumPy and torch.
+        console: where the run is told.
+
+    Raises:
+        EnvironmentProblem: `out` cannot be written, or holds something else.
+        DataError: no question is asked.
+    """
+    if questions < 1:
+        raise DataError("a score needs at least one question", where="--questions")
+    _check_writable(out)
+    rows = town.read_rows("sft_test.jsonl")[:questions]
     train_rows = town.read_rows("sft_train.jsonl")
     with console.status("Loading PyTorch, Transformers and TRL (10 to 30 seconds) ..."):
         quiet_libraries()
@@ -111,7 +78,7 @@ def _train_and_compare(args: argparse.Namespace, console: Console) -> dict[str, 
 
     chosen = profile(model="tiny")
     chosen.use_threads()
-    transformers.set_seed(args.seed)
+    transformers.set_seed(seed)
     plan = recipe(chosen, model="tiny")
     model, tokenizer = load("tiny")
     console.print(
@@ -121,10 +88,10 @@ def _train_and_compare(args: argparse.Namespace, console: Console) -> dict[str, 
     prompts = [evaluation.prompt_of(row) for row in rows]
     before = evaluation.answer_all(model, tokenizer, prompts, progress="Asking the base model")
 
-    with tempfile.TemporaryDirectory(dir=args.out.absolute().parent, prefix=".sft-") as work:
+    with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".sft-") as work:
         trainer = SFTTrainer(
             model=model,
-            args=plan.sft_config(work, seed=args.seed, disable_tqdm=True),
+            args=plan.sft_config(work, seed=seed, disable_tqdm=True),
             train_dataset=Dataset.from_list([{"messages": row["messages"]} for row in train_rows]),
             processing_class=tokenizer,
             peft_config=plan.lora_config(),
@@ -148,13 +115,13 @@ def _train_and_compare(args: argparse.Namespace, console: Console) -> dict[str, 
             "tokens_per_second": round(history.tokens_per_second or 0.0),
             **{name: asdict(value) for name, value in scores.items()},
             "examples": evaluation.compare(rows, before, after)[:EXAMPLES],
-            "model": str(args.out),
+            "model": str(out),
         }
         trained = Path(work) / "model"
         trainer.save_model(str(trained))
         (trained / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(args.out, ignore_errors=True)
-        os.replace(trained, args.out)
+        shutil.rmtree(out, ignore_errors=True)
+        os.replace(trained, out)
     return result
 
 
@@ -173,45 +140,3 @@ def _progress_bar(history: RunHistory) -> None:
             bar.close()
 
     history.listeners.append(follow)
-
-
-def _report(result: dict[str, Any], console: Console, out: Path) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title="The same questions, before and after fine-tuning", show_lines=True)
-    for heading in ("Question", "Expected", "Before", "After"):
-        table.add_column(heading, ratio=1)
-    for row in result["examples"]:
-        marks = {key: "✓" if row[f"{key}_ok"] else "✗" for key in ("before", "after")}
-        table.add_row(
-            escape(row["question"]),
-            escape(row["expected"]),
-            f"{marks['before']} {escape(_short(row['before']))}",
-            f"{marks['after']} {escape(_short(row['after']))}",
-        )
-    console.print(table)
-
-    summary = Table(title=f"{result['questions']} questions about residents never asked about")
-    for heading in ("", "Exact match [95 % interval]", "Ends its turn"):
-        summary.add_column(heading)
-    for name in ("before", "after"):
-        match = result[name]["exact_match"]
-        summary.add_row(
-            name,
-            f"{match['value']:.2f} [{match['low']:.2f}, {match['high']:.2f}]",
-            f"{result[name]['stop_rate']:.2f}",
-        )
-    console.print(summary)
-    console.print(
-        f"Trained on {result['train_rows']} rows in {result['train_seconds']} s"
-        f" ({result['steps']} steps). The base model knew these residents from its pretraining;"
-        " fine-tuning taught it to answer."
-    )
-    console.print(f"The model is in [bold]{escape(str(out))}[/].")
-    console.print("Next: [bold]make lab[/], then open notebooks/00_quickstart.ipynb.")
-
-
-def _short(text: str, width: int = 70) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= width else line[: width - 1] + "…"

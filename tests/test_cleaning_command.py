@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 import pytest
 
 from data.make.dirty import dirty_rows, eval_rows
-from sft_helpers import clean as command
 from sft_helpers.cleaning import clean
+from sft_helpers.cli import build_parser
 from sft_helpers.errors import DataError, EnvironmentProblem
 
 
 def run(*words: object) -> int:
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["clean", *map(str, words)])
+    args = build_parser().parse_args(["clean", *map(str, words)])
     return int(args.run(args))
 
 

@@ -268,14 +268,7 @@ def test_hub_ids(name, hub):
 
 @pytest.fixture
 def run(capsys, monkeypatch):
-    import argparse
-
-    from sft_helpers import convert as command
-
     def run(*arguments):
-        parser = argparse.ArgumentParser()
-        command.add_parser(parser.add_subparsers(dest="command"))
-        monkeypatch.setattr(cli, "build_parser", lambda: parser)
         code = cli.main(["convert", *map(str, arguments)])
         out, err = capsys.readouterr()
         return code, out, err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import json
 import multiprocessing
@@ -14,8 +13,8 @@ import pytest
 import yaml
 
 from sft_helpers import town
+from sft_helpers.cli import build_parser
 from sft_helpers.errors import DataError, EnvironmentProblem, SFTHelpersError
-from sft_helpers.run import add_parser
 from sft_helpers.run_folder import RunFolder
 from sft_helpers.run_setup import hold_out, read_config
 
@@ -56,9 +55,7 @@ def config_in(folder: Path, **changes) -> Path:
 
 
 def command(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    args = parser.parse_args(["run", *words])
+    args = build_parser().parse_args(["run", *words])
     return args.run(args)
 
 

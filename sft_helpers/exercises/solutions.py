@@ -5,7 +5,6 @@ The solution's text stands once, in the exercise's YAML. Nothing is run here.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -117,20 +116,3 @@ def build_solutions(notebooks_dir: Path | str, out_dir: Path | str) -> list[Path
         if f'"id": "{_BANNER_ID}"' in old.read_text(encoding="utf-8"):
             old.unlink()
     return written
-
-
-def add_parser(subparsers: Any) -> None:
-    """Add the command `build-solutions`."""
-    parser = subparsers.add_parser("build-solutions", help="write the notebooks with solutions")
-    parser.add_argument("--notebooks", default="notebooks", help="folder of the notebooks")
-    parser.add_argument("--out", default="notebooks/solutions", help="folder to write to")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run the command `build-solutions`."""
-    written = build_solutions(args.notebooks, args.out)
-    for path in written:
-        print(path)
-    print(f"{len(written)} solved notebooks written to {args.out}")
-    return 0

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-
 import nbformat
 import pytest
 
+from sft_helpers.cli import main
 from sft_helpers.errors import DataError
-from sft_helpers.exercises import solutions
 from sft_helpers.exercises.data import topic_for
 from sft_helpers.exercises.solutions import build_solutions
 
@@ -133,9 +131,5 @@ def test_the_notebooks_themselves_are_never_overwritten(demo, folders):
 def test_the_command(demo, folders, capsys):
     source, target = folders
     write(source / "00_demo.ipynb", "demo-1")
-    parser = argparse.ArgumentParser()
-    solutions.add_parser(parser.add_subparsers())
-    command = ["build-solutions", "--notebooks", str(source), "--out", str(target)]
-    args = parser.parse_args(command)
-    assert args.run(args) == 0
+    assert main(["build-solutions", "--notebooks", str(source), "--out", str(target)]) == 0
     assert "1 solved notebooks" in capsys.readouterr().out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -11,18 +10,16 @@ from typing import Any
 
 import pytest
 
+from sft_helpers.cli import build_parser
 from sft_helpers.errors import SFTHelpersError
 from sft_helpers.preflight import CODES
-from sft_helpers.preflight_command import add_parser
 from tests.preflight.cases import CONFIG, ROOT, rows
 
 MODEL = ROOT / "data" / "town" / "base"
 
 
 def command(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    args = parser.parse_args(["preflight", *words])
+    args = build_parser().parse_args(["preflight", *words])
     return int(args.run(args))
 
 
