@@ -16,7 +16,7 @@ import psutil
 import pytest
 from joblib.externals.loky.backend import context
 
-from sft_helpers import doctor, experiments, hardware, town
+from sft_helpers import cli, doctor, experiments, hardware, town
 from sft_helpers.errors import EnvironmentProblem
 from sft_helpers.files import sha256
 from sft_helpers.hardware import Hardware, detect_hardware, measure_bf16_ratio
@@ -220,9 +220,9 @@ def codes(found: Any) -> list[str]:
 
 
 def test_a_sound_machine(sound: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert doctor.run(SimpleNamespace(json=False)) == 0
+    assert cli.main(["doctor"]) == 0
     assert "All is well." in capsys.readouterr().out
-    assert doctor.run(SimpleNamespace(json=True)) == 0
+    assert cli.main(["doctor", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["facts"]["cores"] == 4
 
 
@@ -363,15 +363,15 @@ def test_kernels(monkeypatch: pytest.MonkeyPatch, start: str, expected: list[str
 
 def test_it_works_without_torch() -> None:
     program = (
-        "import sys, types, importlib.metadata as m\n"
+        "import sys, importlib.metadata as m\n"
         "for name in ('torch', 'transformers', 'trl', 'rich', 'peft'): sys.modules[name] = None\n"
         "real = m.version\n"
         "def version(name):\n"
         "    if name == 'torch': raise m.PackageNotFoundError(name)\n"
         "    return real(name)\n"
         "m.version = version\n"
-        "from sft_helpers import doctor\n"
-        "sys.exit(doctor.run(types.SimpleNamespace(json=True)))\n"
+        "from sft_helpers import cli\n"
+        "sys.exit(cli.main(['doctor', '--json']))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1, done.stderr

@@ -44,11 +44,17 @@ def test_a_missing_town_names_the_command(tmp_path, monkeypatch, capsys):
     assert "make town" in capsys.readouterr().err
 
 
+def test_no_question_is_refused_before_anything_is_trained(tmp_path, capsys):
+    assert cli.main(["quickstart", "--out", str(tmp_path / "run"), "--questions", "0"]) == 2
+    assert "--questions: a score needs" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_interrupted_run_leaves_nothing_and_says_so(tmp_path, monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(quickstart, "_train_and_compare", interrupt)
+    monkeypatch.setattr(quickstart, "train_and_compare", interrupt)
     assert cli.main(["quickstart", "--out", str(tmp_path / "run")]) == 130
     assert list(tmp_path.iterdir()) == []
     assert "again" in capsys.readouterr().err
