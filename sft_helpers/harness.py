@@ -80,7 +80,7 @@ def task_folder() -> Path:
     Raises:
         DataError: it is missing.
     """
-    folder = town.data_dir().parent / "lm_eval"
+    folder = town.data_dir("lm_eval")
     if not folder.is_dir():
         raise DataError(
             "the harness's task files are not there",

@@ -83,7 +83,7 @@ def launch_folder() -> Path:
     """The folder `data/launch` with the recipe and accelerate's files."""
     from sft_helpers.town import data_dir
 
-    return data_dir().parent / "launch"
+    return data_dir("launch")
 
 
 def launch(

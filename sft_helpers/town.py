@@ -50,19 +50,21 @@ VALUES: dict[str, tuple[str, ...]] = {
 def data_dir(part: str = "town") -> Path:
     """One folder of the kit's data: town, formats, dirty, own, smollm2, memory, launch, lm_eval.
 
-    The environment variable `SFT_DATA` names another `data` folder; otherwise it is the one of
-    the checkout that the package runs from.
+    The environment variable `SFT_DATA` names another `data` folder; otherwise it is the one in
+    the package, where a wheel was installed, or the one of the checkout.
 
     Raises:
         DataError: there is no such folder.
     """
-    root = os.environ.get("SFT_DATA")
-    data = Path(root) if root else Path(__file__).resolve().parent.parent / "data"
+    package = Path(__file__).resolve().parent
+    inside, named = package / "data", os.environ.get("SFT_DATA")
+    data = Path(named) if named else inside if inside.is_dir() else package.parent / "data"
     if not (data / part).is_dir():
         raise DataError(
             "the town's data are not there" if part == "town" else "this folder is not there",
             where=str(data / part),
-            hint="run `make town` in the repository (minutes), or set SFT_DATA to its folder data",
+            hint="in the repository run `git checkout -- data` or `make town` (minutes); SFT_DATA,"
+            " where it is set, must name its folder data",
         )
     return data / part
 

@@ -19,7 +19,7 @@ from sft_helpers.run_folder import RunFolder
 from sft_helpers.run_setup import hold_out, read_config
 
 BASE = str(town.data_dir() / "base")
-OWN = town.data_dir().parent / "own"
+OWN = town.data_dir("own")
 STAGES = ("data", "clean", "preflight", "before", "train", "after", "card")
 SFT = {
     "model_name_or_path": BASE,
@@ -245,7 +245,7 @@ def test_rows_of_prompt_and_completion_stay_in_that_shape(tmp_path, monkeypatch)
     """TRL's completion-only loss depends on it."""
     from sft_helpers.stages import Options
 
-    formats = town.data_dir().parent / "formats"
+    formats = town.data_dir("formats")
     options = Options(train=str(formats / "prompt_completion_messages.jsonl"), holdout=0.2)
     rows = rows_of(tmp_path, monkeypatch, options)
     assert {tuple(row) for row in read(rows / "train.jsonl")} == {("prompt", "completion")}

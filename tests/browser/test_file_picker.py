@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 PICK = r"""
 from sft_helpers.display.file_picker import pick_file
 from sft_helpers.town import data_dir
-picker = pick_file(data_dir().parent / "own" / "questions.csv")
+picker = pick_file(data_dir("own") / "questions.csv")
 """
 ROWS = r"""
 from sft_helpers.display import chat, show

@@ -7,7 +7,7 @@ import pytest
 from sft_helpers.display.file_picker import FilePicker, pick_file, uploaded_files
 from sft_helpers.town import data_dir
 
-OWN = data_dir().parent / "own"
+OWN = data_dir("own")
 ROW = b'{"messages": [{"role": "user", "content": "Hi"}]}\n'
 
 
