@@ -80,6 +80,15 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def clean_checkout() -> Iterator[None]:
+    """No test leaves a file or a folder beside the package."""
+    before = set(ROOT.iterdir())
+    yield
+    left = {path.name for path in set(ROOT.iterdir()) - before}
+    assert left <= {"build", ".hypothesis", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
+
+
+@pytest.fixture(autouse=True)
 def same_seeds() -> Iterator[None]:
     """Start every test from the same random state, in the libraries that are loaded."""
     random.seed(0)

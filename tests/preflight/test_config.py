@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -362,13 +363,14 @@ def trained(**changes: Any) -> Any:
     from sft_helpers.training import record
 
     model = changes.pop("model", None) or load("tiny")[0]
-    plain = {"max_steps": 2, "save_strategy": "no", "disable_tqdm": True, "output_dir": "unused"}
-    trainer = SFTTrainer(
-        model, arguments(**plain | changes),
-        train_dataset=Dataset.from_list(rows()), processing_class=tokenizer(),
-    )  # fmt: skip
-    record(trainer)
-    trainer.train()
+    plain = {"max_steps": 2, "save_strategy": "no", "disable_tqdm": True}
+    with tempfile.TemporaryDirectory() as folder:  # the trainer makes its folder at once
+        trainer = SFTTrainer(
+            model, arguments(**plain | {"output_dir": folder} | changes),
+            train_dataset=Dataset.from_list(rows()), processing_class=tokenizer(),
+        )  # fmt: skip
+        record(trainer)
+        trainer.train()
     return trainer
 
 
