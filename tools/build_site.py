@@ -7,9 +7,7 @@ modules over data stay alive, all others keep their static twin.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -131,29 +129,21 @@ def assemble(executed: Path, source: Path) -> None:
 
 def main() -> None:
     """Build, or name the notebooks that must be run before."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--executed", type=Path, default=ROOT / "build" / "executed")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "site")
-    parser.add_argument("--stale", action="store_true", help="only list notebooks to be run")
-    arguments = parser.parse_args()
+    folders = ("executed", "site-source", "site")
+    executed, source, site = (ROOT / "build" / name for name in folders)
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    stale = [path for path in paths if not fresh(path, arguments.executed / path.name)]
+    stale = [path for path in paths if not fresh(path, executed / path.name)]
     names = " ".join(path.relative_to(ROOT).as_posix() for path in stale)
-    if arguments.stale:
+    if "--stale" in sys.argv:
         print(names)
-        return
-    if stale:
+    elif stale:
         raise SystemExit(f"not run, or changed since: {names}; run `make notebooks` first")
-    source = arguments.out.with_name(arguments.out.name + "-source")
-    assemble(arguments.executed, source)
-    shutil.rmtree(arguments.out, ignore_errors=True)
-    api = ["sphinx.ext.apidoc", "-q", "-e", "-M", "-T", "-o", str(source / "api"), "sft_helpers"]
-    pages = ["sphinx", "-q", "-b", "html", "-j", "2", str(source), str(arguments.out)]
-    # a package only passes on what its modules define: each thing is described once
-    options = os.environ | {"SPHINX_APIDOC_OPTIONS": "members,ignore-module-all"}
-    for tool in (api, pages):
-        subprocess.run([sys.executable, "-m", *tool], cwd=ROOT, env=options, check=True)
-    print(f"{arguments.out / 'index.html'}: open it in a browser")
+    else:
+        assemble(executed, source)
+        shutil.rmtree(site, ignore_errors=True)
+        sphinx = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-j", "2", source, site]
+        subprocess.run(list(map(str, sphinx)), cwd=ROOT, check=True)
+        print(f"{site / 'index.html'}: open it in a browser")
 
 
 if __name__ == "__main__":

@@ -25,11 +25,7 @@ TESTED = ("accelerate", "bitsandbytes", "datasets", "peft", "transformers", "trl
 
 
 def install(root: Path) -> Path:
-    """Install the kit's dependencies into `root/.venv`; return its site-packages.
-
-    Raises:
-        SystemExit: pip failed; its own words are printed above.
-    """
+    """Install the kit's dependencies into `root/.venv`; return its site-packages."""
     venv = root / ".venv"
     # Without pip, because Colab's Python lacks ensurepip; Colab's own pip installs into it.
     subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", venv], check=True)
@@ -37,12 +33,12 @@ def install(root: Path) -> Path:
     # It sees what the kernel sees; pip neither installs that again nor removes it.
     seen = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
     (site / "colab.pth").write_text("\n".join(seen) + "\n", "utf-8")
-    there = {found.name.lower().replace("_", "-"): found.version for found in distributions()}
-    pins = [f"{name}=={there[name].split('+')[0]}" for name in KEPT if name in there]
+    there = {name: [found.version for found in distributions(name=name)] for name in KEPT}
+    pins = [f"{name}=={found[0].split('+')[0]}" for name, found in there.items() if found]
     tested = (root / "constraints.txt").read_text("utf-8").splitlines()
     pins += [line for line in tested if line.split("==")[0] in TESTED]
     keep = venv / "keep.txt"
-    keep.write_text("\n".join(pins) + "\n", "utf-8")
+    keep.write_text("\n".join(pins), "utf-8")
     pip = [sys.executable, "-m", "pip", "--python", str(venv / "bin" / "python"), "install", "-q"]
     pip += ["--no-warn-conflicts", "-c", str(keep), "-e", str(root)]
     if subprocess.run(pip).returncode:

@@ -34,12 +34,10 @@ ROOM_GB = {"cpu": 4.0, "cuda": 12.0}
 # Where torch is looked for before the plain release is taken. On Linux that one brings CUDA's
 # libraries, several GB: so a CPU build is looked for in the indexes that pip is set up with, then
 # by uv, which knows where the builds are. On Windows the plain release is a CPU build.
+BY_UV = "pip install uv && uv pip install --torch-backend={} torch=={{0}}"
 TORCH = {
-    ("Linux", "cpu"): [
-        "pip install torch=={0}+cpu",
-        "pip install uv && uv pip install --torch-backend=cpu torch=={0}",
-    ],
-    ("Windows", "cuda"): ["pip install uv && uv pip install --torch-backend=auto torch=={0}"],
+    ("Linux", "cpu"): ["pip install torch=={0}+cpu", BY_UV.format("cpu")],
+    ("Windows", "cuda"): [BY_UV.format("auto")],
 }
 # Fails where the environment is not usable; prints the version of torch in it, if any.
 LOOK = (
@@ -63,12 +61,10 @@ def say(text: str) -> None:
 
 def run(python: Path, *arguments: str) -> None:
     """Run `python -m …`, an install, under the constraints."""
-    LOG.parent.mkdir(exist_ok=True)
     LOG.write_text("")
     settings = {"PIP_LOG": str(LOG), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    settings |= {"VIRTUAL_ENV": str(python.parents[1])}  # uv asks for it
-    # DeepSpeed, where an extra asks for it, without compiled kernels: a CPU cannot use them
-    settings |= {"DS_BUILD_OPS": "0", "DS_ACCELERATOR": "cpu"}
+    settings |= {"VIRTUAL_ENV": str(python.parents[1])}  # for uv
+    settings |= {"DS_BUILD_OPS": "0", "DS_ACCELERATOR": "cpu"}  # DeepSpeed without its kernels
     command = [str(python), "-m", *arguments, "-c", str(ROOT / "constraints.txt")]
     if subprocess.run(command, cwd=ROOT, env=os.environ | settings).returncode == 0:
         return
@@ -133,9 +129,9 @@ def make(venv: Path, room_gb: float) -> None:
 
 def install(venv: Path, extras: set[str], choice: str) -> None:
     """Bring the environment to the wanted state, or raise `Stop`."""
-    known = [*EXTRAS, *ALONE]
-    if not extras <= {*known}:
-        raise Stop(f"of the extras {', '.join(sorted(extras))} one is not of {', '.join(known)}")
+    if not extras <= {*EXTRAS, *ALONE}:
+        there = ", ".join([*EXTRAS, *ALONE])
+        raise Stop(f"of the extras {', '.join(sorted(extras))} one is not of {there}: name those")
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     build, note = torch_build(choice), venv / "sft-setup.json"
     parts = [PROJECT["project"], PROJECT["build-system"], ALONE, PINS, build]
@@ -179,7 +175,13 @@ def main() -> int:
     usual = os.environ.get("TORCH", "auto")
     parser.add_argument("--torch", choices=["auto", "cpu", "cuda"], default=usual)
     given = parser.parse_args()
+    LOG.parent.mkdir(exist_ok=True)
     try:
+        if os.name == "posix":  # one install at a time; the lock goes with its process
+            import fcntl
+
+            lock = LOG.with_suffix(".lock").open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         install(given.venv.absolute(), {*re.split(r"[,\s]+", given.extras)} - {""}, given.torch)
     except (Stop, OSError, subprocess.CalledProcessError) as problem:
         print(f"Stopped: {problem}; then run the same command again.", file=sys.stderr)

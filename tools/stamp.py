@@ -64,13 +64,11 @@ def stamped(notebook: dict[str, Any], stem: str, took: str, repository: str) -> 
 
 
 def course_row(stem: str, title: str, took: str) -> str:
-    """A line of README's table: notebook, promise, minutes."""
-    heading = re.search(r"^# +(?:\w+ · )?(.+)$", title, re.M)
-    promise = re.search(r"^\*\*(.+?)\*\*$", title, re.M)
-    if heading is None or promise is None:
-        raise SystemExit(f"{stem}: the first cell needs a `# title` and a **bold promise**")
-    link = f"[{stem.split('_')[0]} · {heading[1]}](notebooks/{stem}.ipynb)"
-    return f"| {link} | {promise[1]} | {took} |"
+    """A line of README's table, from the title cell: its heading and its promise in bold."""
+    heading = re.findall(r"^# +(?:\w+ · )?(.+)$", title, re.M)[0]
+    promise = re.findall(r"^\*\*(.+?)\*\*$", title, re.M)[0]
+    link = f"[{stem.split('_')[0]} · {heading}](notebooks/{stem}.ipynb)"
+    return f"| {link} | {promise} | {took} |"
 
 
 def stamp() -> None:

@@ -3,14 +3,16 @@
 import tomllib
 from pathlib import Path
 
+import sft_helpers
+
 _project = tomllib.loads((Path(__file__).parent / "pyproject.toml").read_text("utf-8"))
 
 project = "SFT, step by step"
 author = "the authors of the kit"
 version = release = _project["project"]["version"]
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.apidoc", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "index"
-exclude_patterns = ["_static"]
+exclude_patterns = ["_static", "api/modules.rst"]
 
 nb_execution_mode = "off"  # `make notebooks` ran them; the pages show what they printed
 nb_merge_streams = True
@@ -18,6 +20,16 @@ myst_heading_anchors = 3
 myst_links_external_new_tab = True
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.header", "myst.xref_missing", "ref.python"]
 
+apidoc_modules = [
+    {
+        "path": str(Path(sft_helpers.__file__).parent),
+        "destination": "api",
+        "separate_modules": True,
+        "module_first": True,
+        # a package only passes on what its modules define: each thing is described once
+        "automodule_options": {"members", "ignore-module-all"},
+    }
+]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 napoleon_google_docstring = True

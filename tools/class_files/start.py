@@ -26,7 +26,7 @@ from urllib.parse import quote
 
 HERE = Path(__file__).resolve().parent
 ROOM_GB, MEMORY_GB = 4.0, 4.0
-SYSTEM = {"Darwin": "macos"}.get(platform.system(), platform.system().lower())
+SYSTEM = platform.system().lower().replace("darwin", "macos")
 SEAT = f"{SYSTEM}-{sys.version_info[0]}.{sys.version_info[1]}"
 # JupyterLab would ask the network for news, and thirty people whether it may.
 NO_NEWS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
@@ -71,9 +71,9 @@ class Pack:
         """One line of good news; raises NotReady when something is in the way."""
         there = ", ".join(sorted(self.seats))
         need(SEAT in self.seats, f"this pack has nothing for {SEAT}: it has {there}. Take one")
-        seat, machine = self.seats[SEAT], platform.machine()
-        right = machine.lower() == seat["machine"].lower() and sys.maxsize > 2**32
-        need(right, f"the packages are not for this {machine} but for 64 bits {seat['machine']}")
+        seat, here = self.seats[SEAT], platform.machine()
+        fits = here.lower() == seat["machine"].lower() and sys.maxsize > 2**32
+        need(fits, f"the packages are not for this {here} but for 64 bits {seat['machine']}")
         lacks = ", ".join(seat["missing"])
         need(not lacks, f"the pack lacks, for {SEAT}: {lacks}. Take another Python")
         place = next(path for path in [self.target, *self.target.parents] if path.exists())
@@ -124,7 +124,7 @@ class Pack:
 
     def lab(self) -> int:
         """Open JupyterLab; return its exit status."""
-        # so that a terminal in JupyterLab finds sft-helpers
+        # so that a terminal there finds sft-helpers
         path = str(self.python.parent) + os.pathsep + os.environ.get("PATH", "")
         more = {"SFT_SOLUTIONS": "hide", "HF_HUB_OFFLINE": "1"} | os.environ | {"PATH": path}
         # The glossary that the notebooks link to lies beside their folder: the root holds both.

@@ -4,7 +4,6 @@ Tests and notebooks put this folder on PYTHONPATH, so it also holds in Jupyter k
 Python process that a test or a notebook starts.
 """
 
-import functools
 import ipaddress
 import socket
 
@@ -26,7 +25,6 @@ def guard(owner, name, host_of):
     """Let a function of the socket module work for this machine only."""
     original = getattr(owner, name)
 
-    @functools.wraps(original)
     def guarded(*args, **kwargs):
         refuse(host_of(*args))
         return original(*args, **kwargs)
