@@ -21,9 +21,10 @@ import time
 from typing import Any
 
 import numpy as np
+import strangers
 
-from sft_helpers import judging, strangers, town
-from sft_helpers.evaluation import answer_all, prompt_of
+from sft_helpers import town
+from sft_helpers.evaluation import ask, interval_coverage, wilson_interval
 from sft_helpers.lesson import expect
 
 QUESTIONS = 200
@@ -45,20 +46,21 @@ def speed(rounds: int = 3) -> dict[str, Any]:
         rows = town.read_rows("sft_train.jsonl")[:900]
         run_here(Run("trained", rows, sft=sft, save_to=folder))
         model, tokenizer = load(folder)
-    prompts = [prompt_of(row) for row in town.read_rows("sft_test.jsonl")[:QUESTIONS]]
+    rows = town.read_rows("sft_test.jsonl")[:QUESTIONS]
     pipe = pipeline("text-generation", model=model, tokenizer=tokenizer)
     ratios, same = [], 1.0
     for _ in range(rounds):
         start = time.process_time()
         single = [
-            pipe(prompt, max_new_tokens=40, do_sample=False)[0]["generated_text"][-1]["content"]
-            for prompt in prompts
+            pipe(row["messages"][:-1], max_new_tokens=40, do_sample=False)[0]["generated_text"]
+            for row in rows
         ]
         middle = time.process_time()
-        together = answer_all(model, tokenizer, prompts, batch_size=100)
+        together = ask(model, tokenizer, rows, progress=None)
         end = time.process_time()
         ratios.append((middle - start) / (end - middle))
-        equal = [one.strip() == two.text for one, two in zip(single, together, strict=True)]
+        pairs = zip(single, together, strict=True)
+        equal = [one[-1]["content"].strip() == two.text for one, two in pairs]
         same = min(same, sum(equal) / len(equal))
     return {
         "batched_speedup": statistics.median(ratios),
@@ -81,11 +83,12 @@ def coverage(trials: int = 2_000) -> list[dict[str, Any]]:
         {"share": 0.95, "groups": 20},
         {"share": 0.98, "groups": 80},
     ]
-    found = [one | {"covers": judging.interval_coverage(**one, trials=trials)} for one in settings]
+    settings += [one | {"bounds": None} for one in settings[-3:]]  # the plain bootstrap
+    found = [one | {"covers": interval_coverage(**one, trials=trials)} for one in settings]
     rng = np.random.default_rng(0)
     for share, questions in ((0.95, 20), (0.98, 80)):
         intervals = [
-            judging.wilson_interval(int(right), questions)
+            wilson_interval(int(right), questions)
             for right in rng.binomial(questions, share, size=trials)
         ]
         held = np.mean([one.low <= share <= one.high for one in intervals])
@@ -97,7 +100,7 @@ def seeds(count: int = 3) -> list[dict[str, Any]]:
     """The notebook's two arms over seeds: refusal, invention, known and unknown facts."""
     from sft_helpers.experiments import run_all
 
-    runs = [run for seed in range(count) for run in strangers.stranger_runs(seed=seed)]
+    runs = [run for seed in range(count) for run in strangers.stranger_runs(seed)]
     rows = []
     for outcome in run_all(runs):
         for epoch, marks in enumerate(outcome.measured, start=1):

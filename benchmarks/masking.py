@@ -41,7 +41,7 @@ def measure(name: str, seed: int, folder: str) -> dict[str, Any]:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from sft_helpers.evaluation import answer_all, prompt_of, score
+    from sft_helpers.evaluation import ask
     from sft_helpers.machine import profile
     from sft_helpers.models import load
     from sft_helpers.training import record
@@ -71,13 +71,12 @@ def measure(name: str, seed: int, folder: str) -> dict[str, Any]:
     history = record(trainer)
     trainer.train()
     asked = read_rows("sft_test.jsonl")[:200]
-    answers = answer_all(model, tokenizer, [prompt_of(row) for row in asked], max_new_tokens=16)
-    found = score(answers, asked)
+    found = ask(model, tokenizer, asked, max_new_tokens=16)
     return {
         "loss on": name,
         "seed": seed,
         "exact_match": found.exact_match.value,
-        "stop_rate": found.stop_rate,
+        "stop_rate": found.stopped,
         "last_loss": round(history.loss[-1], 4),
         "steps": history.step,
     }

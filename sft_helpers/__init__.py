@@ -15,14 +15,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sft_helpers.evaluation import ask
     from sft_helpers.lesson import expect, setup
     from sft_helpers.models import load
     from sft_helpers.town import read_rows
 
 __version__ = "0.1.0"
-__all__ = ["expect", "load", "read_rows", "setup"]
+__all__ = ["ask", "expect", "load", "read_rows", "setup"]
 
-_ROOMS = {"setup": "lesson", "expect": "lesson", "load": "models", "read_rows": "town"}
+_ROOMS = {
+    "setup": "lesson",
+    "load": "models",
+    "read_rows": "town",
+    "ask": "evaluation",
+    "expect": "lesson",
+}
 
 
 def __getattr__(name: str) -> Any:

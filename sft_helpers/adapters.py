@@ -331,9 +331,10 @@ def max_logit_difference(one: Any, other: Any, tokenizer: Any, texts: Sequence[s
     """
     import torch
 
-    from sft_helpers.evaluation import padded
-
-    batch = padded(tokenizer, texts, "cpu", "right")
+    batch = tokenizer(
+        list(texts), padding=True, padding_side="right", add_special_tokens=False,
+        return_tensors="pt", return_token_type_ids=False,
+    )  # fmt: skip
     kept = batch["attention_mask"].bool()
     with torch.inference_mode():
         left, right = (model.eval()(**batch).logits[kept] for model in (one, other))

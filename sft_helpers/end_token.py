@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from transformers.trainer_callback import TrainerCallback
 
-from sft_helpers.evaluation import at_rest, padded
+from sft_helpers.evaluation import at_rest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,7 +37,10 @@ def end_probability(
     found: list[float] = []
     with at_rest(model):
         for start in range(0, len(texts), BATCH):
-            batch = padded(tokenizer, texts[start : start + BATCH], model.device)
+            batch = tokenizer(
+                texts[start : start + BATCH], padding=True, padding_side="left",
+                add_special_tokens=False, return_tensors="pt", return_token_type_ids=False,
+            ).to(model.device)  # fmt: skip
             logits = model(**batch).logits[:, -1]
             found += logits.float().softmax(-1)[:, tokenizer.eos_token_id].tolist()
     return float(np.mean(found))

@@ -153,8 +153,8 @@ def store(runs: Sequence[Run], outcomes: Sequence[Outcome]) -> None:
                 "sft": dict(run.sft),
                 "lora": run.lora and dict(run.lora),
                 "questions": len(run.questions),
-                "exact_match": done.score and done.exact_match,
-                "stop_rate": done.score and done.score.stop_rate,
+                "exact_match": done.exact_match if run.questions else None,
+                "stop_rate": done.answers.stopped if run.questions else None,
                 "text_loss": done.text_loss,
                 "eval_loss": done.eval_loss,
                 "last_loss": done.history.loss[-1] if done.history.loss else None,
@@ -211,18 +211,21 @@ def over_seeds(outcomes: Sequence[Outcome], *, level: float = 0.95) -> Interval:
     Raises:
         DataError: there are no outcomes, or they answered different questions.
     """
-    from sft_helpers.evaluation import Interval
+    from sft_helpers.evaluation import Interval, bootstrap_interval
 
-    groups = outcomes[0].groups if outcomes else []
-    if not groups or any(one.groups != groups for one in outcomes):
+    groups = outcomes[0].answers.groups if outcomes else []
+    if not groups or any(one.answers.groups != groups for one in outcomes):
         raise DataError(
             "these outcomes do not share their questions, so they have no common mean",
             hint="give runs that differ in their seed only",
         )
+    marks = [one.answers.right for one in outcomes]
+    if len(set().union(*marks)) == 1:  # nothing to draw: the interval of one seed has a width
+        return bootstrap_interval(marks[0], groups=groups, level=level)
     numbers = {label: place for place, label in enumerate(dict.fromkeys(groups))}
     member = [numbers[label] for label in groups]
     counts = np.bincount(member)
-    sums = np.stack([np.bincount(member, weights=one.right) for one in outcomes])
+    sums = np.stack([np.bincount(member, weights=right) for right in marks])
     rng = np.random.default_rng(0)
     draws = np.empty(2_000)
     for place in range(len(draws)):

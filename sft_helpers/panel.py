@@ -67,20 +67,14 @@ class Panel(TrainerCallback):
     def _ask(self, model: Any, step: int) -> None:
         import torch
 
-        from sft_helpers.evaluation import answer_all, exact_matches, prompt_of
+        from sft_helpers.evaluation import ask
 
         with torch.random.fork_rng():
-            answers = answer_all(
-                model,
-                self.tokenizer,
-                [prompt_of(row) for row in self.rows],
-                max_new_tokens=self.max_new_tokens,
+            answers = ask(
+                model, self.tokenizer, self.rows, max_new_tokens=self.max_new_tokens, progress=None
             )
-        right = exact_matches(answers, self.rows)
-        stopped = [answer.stopped for answer in answers]
-        self.history.panel.append(
-            PanelEntry(step, sum(right) / len(right), sum(stopped) / len(stopped), answers)
-        )
+        right = sum(answers.right) / len(answers)
+        self.history.panel.append(PanelEntry(step, right, answers.stopped, list(answers)))
 
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, **_: Any

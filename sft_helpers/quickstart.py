@@ -8,7 +8,6 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +70,7 @@ def train_and_compare(out: Path, questions: int, seed: int, console: Console) ->
         from datasets import Dataset
         from trl import SFTTrainer
 
-    from sft_helpers import evaluation
+    from sft_helpers.evaluation import ask
     from sft_helpers.machine import profile
     from sft_helpers.models import load
     from sft_helpers.training import recipe, record
@@ -85,8 +84,7 @@ def train_and_compare(out: Path, questions: int, seed: int, console: Console) ->
         f"Profile [bold]{chosen.name}[/]: {chosen.hardware.name}; TRL {trl.__version__};"
         f" Lantern Bay base model, {model.num_parameters():,} weights"
     )
-    prompts = [evaluation.prompt_of(row) for row in rows]
-    before = evaluation.answer_all(model, tokenizer, prompts, progress="Asking the base model")
+    before = ask(model, tokenizer, rows, progress="Asking the base model")
 
     with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".sft-") as work:
         trainer = SFTTrainer(
@@ -101,10 +99,7 @@ def train_and_compare(out: Path, questions: int, seed: int, console: Console) ->
         start = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - start
-        after = evaluation.answer_all(
-            trainer.model, tokenizer, prompts, progress="Asking the trained model"
-        )
-        scores = {"before": evaluation.score(before, rows), "after": evaluation.score(after, rows)}
+        after = ask(trainer.model, tokenizer, rows, progress="Asking the trained model")
         result = {
             "profile": chosen.name,
             "versions": {"trl": trl.__version__, "torch": torch.__version__},
@@ -113,8 +108,9 @@ def train_and_compare(out: Path, questions: int, seed: int, console: Console) ->
             "train_seconds": round(seconds, 1),
             "steps": history.step,
             "tokens_per_second": round(history.tokens_per_second or 0.0),
-            **{name: asdict(value) for name, value in scores.items()},
-            "examples": evaluation.compare(rows, before, after)[:EXAMPLES],
+            "before": before.summary(),
+            "after": after.summary(),
+            "examples": before.compare(after)[:EXAMPLES],
             "model": str(out),
         }
         trained = Path(work) / "model"

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,8 +151,7 @@ def ask(
     import torch
     from trl import get_quantization_config
 
-    from sft_helpers.evaluation import answer_all, compare, expected_of, prompt_of, score
-    from sft_helpers.judging import wilson_interval
+    from sft_helpers.evaluation import ask
     from sft_helpers.models import load
 
     if not rows:
@@ -166,21 +164,11 @@ def ask(
     )
     if tokenizer.chat_template is None:
         return {"score": None, "why": "the tokenizer has no chat template"}, []
-    longest = max(len(tokenizer(expected_of(row))["input_ids"]) for row in rows)
-    answers = answer_all(
-        loaded,
-        tokenizer,
-        [prompt_of(row) for row in rows],
-        max_new_tokens=min(longest + 8, 512),
-        progress=progress,
-    )
+    longest = max(len(tokenizer(row["messages"][-1]["content"])["input_ids"]) for row in rows)
+    answers = ask(loaded, tokenizer, rows, max_new_tokens=min(longest + 8, 512), progress=progress)
     told = [
         {"question": line["question"], "expected": line["expected"],
          "answer": line["after"], "right": line["after_ok"]}
-        for line in compare(rows, answers, answers)
+        for line in answers.compare(answers)
     ]  # fmt: skip
-    found = score(answers, rows)
-    if found.exact_match.value in (0.0, 1.0):  # the bootstrap's interval would have no width
-        right = round(found.exact_match.value * len(rows))
-        found = replace(found, exact_match=wilson_interval(right, len(rows)))
-    return {"score": asdict(found)}, told
+    return {"score": answers.summary()}, told

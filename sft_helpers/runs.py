@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl import SFTTrainer
 
-    from sft_helpers.evaluation import Answer, Score
+    from sft_helpers.evaluation import Answers
     from sft_helpers.training import RunHistory
 
 Row = Mapping[str, Any]
@@ -88,8 +88,7 @@ class Outcome:
     Attributes:
         name, seed: of the run.
         history: its record; `log` is the trainer's own, that of a resumed run from the beginning.
-        answers: one per question, in order; `right` says which are, `groups` whom each is about.
-        score: exact match and stop rate; None without questions.
+        answers: one per question, in order, with their score.
         text_loss: loss on `texts`, nats per token; None without texts.
         eval_loss: loss on `eval_rows` after training, nats per trained token; None without.
         measured: what `measure` returned.
@@ -101,10 +100,7 @@ class Outcome:
     seed: int
     history: RunHistory
     log: list[dict[str, Any]]
-    answers: list[Answer]
-    right: list[bool]
-    groups: list[str]
-    score: Score | None
+    answers: Answers
     text_loss: float | None
     eval_loss: float | None
     measured: Any
@@ -116,7 +112,7 @@ class Outcome:
     @property
     def exact_match(self) -> float:
         """Share of questions answered right, between 0 and 1; not a number without questions."""
-        return self.score.exact_match.value if self.score is not None else float("nan")
+        return self.answers.exact_match.value if len(self.answers) else float("nan")
 
     @property
     def losses(self) -> dict[int, float]:
@@ -236,14 +232,11 @@ def _measured(
     train_seconds: float,
     start: float,
 ) -> Outcome:
-    from sft_helpers.evaluation import answer_all, exact_matches, prompt_of, score
+    from sft_helpers.evaluation import ask
 
     log = [dict(entry) for entry in trainer.state.log_history]
-    rows = [dict(row) for row in run.questions]
     model = trainer.model
-    answers = answer_all(
-        model, tokenizer, [prompt_of(row) for row in rows], batch_size=100, max_new_tokens=20
-    )
+    answers = ask(model, tokenizer, run.questions, max_new_tokens=20, progress=None)
     held_out = trainer.evaluate()["eval_loss"] if run.eval_rows else None
     if run.save_to is not None:
         trainer.save_model(run.save_to)
@@ -253,9 +246,6 @@ def _measured(
         history=history,
         log=log,
         answers=answers,
-        right=exact_matches(answers, rows),
-        groups=[str(row.get("resident", number)) for number, row in enumerate(rows)],
-        score=score(answers, rows) if rows else None,
         text_loss=text_loss(model, tokenizer, run.texts) if run.texts else None,
         eval_loss=held_out,
         measured=run.measure(trainer) if run.measure is not None else None,

@@ -88,7 +88,7 @@ def over_seeds(scores: Sequence[float]) -> tuple[float, float, float]:
     Raises:
         DataError: fewer than two scores.
     """
-    from sft_helpers.judging import seed_interval
+    from sft_helpers.evaluation import seed_interval
 
     found = seed_interval(scores)
     return found.value, max(0.0, found.low), min(1.0, found.high)

@@ -92,28 +92,23 @@ def measure(
         of their tokens that count; `steps`; `evaluations`, held-out losses during the run;
         `held_out_rise`, the last of them over the lowest; `last_loss`.
     """
-    from sft_helpers.evaluation import answer_all, compare, exact_matches, prompt_of
+    from sft_helpers.evaluation import ask
     from sft_helpers.town import read_rows
 
     tokenizer = trainer.processing_class
 
-    def ask(rows: list[dict[str, Any]]) -> Any:
-        prompts = [prompt_of(row) for row in rows]
-        return answer_all(trainer.model, tokenizer, prompts, batch_size=100, max_new_tokens=20)
-
-    questions = read_rows("sft_test.jsonl")[:QUESTIONS]
-    answers = ask(questions)
-    right = exact_matches(answers, questions)
+    brief: dict[str, Any] = {"max_new_tokens": 20, "progress": None}
+    answers = ask(trainer.model, tokenizer, read_rows("sft_test.jsonl")[:QUESTIONS], **brief)
     samples = [
         {name: row[name] for name in ("question", "expected", "after", "after_ok")}
         | {"stopped": answer.stopped}
-        for row, answer in zip(compare(questions, answers, answers), answers, strict=True)
+        for row, answer in zip(answers.compare(answers), answers, strict=True)
     ]
     ids = [list(row) for row in trainer.train_dataset["input_ids"]]
     labels = trainer.train_dataset["labels"]
     found = {
-        "exact_match": _share(right),
-        "stop_rate": _share([answer.stopped for answer in answers]),
+        "exact_match": _share(answers.right),
+        "stop_rate": answers.stopped,
         "moved": _moved(trainer.model, before),
         "double_starts": _share([row[:1] == row[1:2] for row in ids]),
         "supervised": _share([label != -100 for row in labels for label in row]),
@@ -124,8 +119,8 @@ def measure(
     if history.eval_loss:
         found["held_out_rise"] = history.eval_loss[-1] / min(history.eval_loss)
     if setup.eval_rows:
-        own = [dict(row) for row in setup.eval_rows]
-        found["claimed"] = _share(exact_matches(ask(own), own))
+        own = ask(trainer.model, tokenizer, setup.eval_rows, **brief)
+        found["claimed"] = _share(own.right)
         found["flattery"] = found["claimed"] - found["exact_match"]
     return samples, found
 

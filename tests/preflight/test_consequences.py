@@ -131,10 +131,8 @@ def test_wrapped_packing_contaminates(done: dict[str, Outcome]) -> None:
 def test_never_stops(done: dict[str, Outcome]) -> None:
     """Without the end token in the loss no answer ends, although the loss looks well."""
     silent, sound = done["mask.end_token_unsupervised"], done["sound"]
-    assert silent.score is not None
-    assert sound.score is not None
-    expect("preflight.never_stops_stop_rate", silent.score.stop_rate, high=0.2)
-    assert sound.score.stop_rate > 0.95
+    expect("preflight.never_stops_stop_rate", silent.answers.stopped, high=0.2)
+    assert sound.answers.stopped > 0.95
     assert last_loss(silent) < 0.5
 
 
