@@ -59,8 +59,7 @@ def measure(rows: list[dict[str, Any]], settings: dict[str, Any], folder: str) -
 
     from sft_helpers.machine import profile
     from sft_helpers.models import load
-    from sft_helpers.throughput import time_training
-    from sft_helpers.training import record
+    from sft_helpers.training.watch import watch
 
     model, tokenizer = load("tiny")
     arguments = profile(model="tiny").sft_arguments() | {
@@ -76,14 +75,26 @@ def measure(rows: list[dict[str, Any]], settings: dict[str, Any], folder: str) -
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
     )
-    record(trainer)
-    run = time_training(trainer)
+    watch(trainer, show=False)
+    collate, tokens, cells = trainer.data_collator, 0, 0
+
+    def counted(some: list[dict[str, Any]]) -> dict[str, Any]:
+        nonlocal tokens, cells
+        batch = collate(some)
+        tokens += sum(len(row["input_ids"]) for row in some)
+        cells += batch["input_ids"].numel()
+        return batch
+
+    trainer.data_collator = counted
+    start, processor = time.perf_counter(), time.process_time()
+    trainer.train()
+    seconds, processor = time.perf_counter() - start, time.process_time() - processor
     return {
-        "steps": run.steps,
-        "tokens": run.tokens,
-        "padding": round(run.waste, 3),
-        "tokens_per_second": round(run.tokens_per_second),
-        "tokens_per_processor_second": round(run.tokens / run.processor_seconds),
+        "steps": trainer.state.global_step,
+        "tokens": tokens,
+        "padding": round(1 - tokens / cells, 3),
+        "tokens_per_second": round(tokens / seconds),
+        "tokens_per_processor_second": round(tokens / processor),
     }
 
 

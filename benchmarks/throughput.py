@@ -34,7 +34,8 @@ from trl import SFTConfig, SFTTrainer
 from sft_helpers import town
 from sft_helpers.machine import profile
 from sft_helpers.models import load
-from sft_helpers.training import recipe, record
+from sft_helpers.training.recipe import recipe
+from sft_helpers.training.watch import watch
 
 
 def _rows(count: int) -> Dataset:
@@ -47,7 +48,7 @@ def _trainer(config: Any, rows: Dataset) -> SFTTrainer:
     AcceleratorState._reset_state(reset_partial_state=True)  # it keeps the precision it met first
     model, tokenizer = load("tiny")
     trainer = SFTTrainer(model, args=config, train_dataset=rows, processing_class=tokenizer)
-    record(trainer)
+    watch(trainer, show=False)
     return trainer
 
 

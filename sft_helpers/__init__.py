@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from sft_helpers.lesson import expect, setup
     from sft_helpers.models import load
     from sft_helpers.town import read_rows
+    from sft_helpers.training.watch import watch
 
 __version__ = "0.1.0"
-__all__ = ["ask", "expect", "load", "read_rows", "setup"]
+__all__ = ["ask", "expect", "load", "read_rows", "setup", "watch"]
 
 _ROOMS = {
     "setup": "lesson",
     "load": "models",
     "read_rows": "town",
     "ask": "evaluation",
+    "watch": "training.watch",
     "expect": "lesson",
 }
 

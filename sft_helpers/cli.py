@@ -205,7 +205,7 @@ def run(args: argparse.Namespace) -> int:
         quiet_libraries()
         import trl  # noqa: F401
 
-    from sft_helpers.display.monitor import live_monitor
+    from sft_helpers.display.monitor import watch
     from sft_helpers.stages import Options, Pipeline, Stopped
 
     options = Options(
@@ -222,7 +222,7 @@ def run(args: argparse.Namespace) -> int:
         options,
         overwrite=args.overwrite,
         tell=lambda text: console.print(f"· {text}", markup=False),
-        watch=live_monitor,
+        follow=watch,
     )
     try:
         report = pipeline.finish()

@@ -18,7 +18,7 @@ from sft_helpers.quiet import quiet_libraries
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sft_helpers.training import RunHistory
+    from sft_helpers.training.watch import History
 
 EXAMPLES = 6
 RESULT = "quickstart.json"  # in a folder that the quickstart may replace
@@ -73,7 +73,8 @@ def train_and_compare(out: Path, questions: int, seed: int, console: Console) ->
     from sft_helpers.evaluation import ask
     from sft_helpers.machine import profile
     from sft_helpers.models import load
-    from sft_helpers.training import recipe, record
+    from sft_helpers.training.recipe import recipe
+    from sft_helpers.training.watch import watch
 
     chosen = profile(model="tiny")
     chosen.use_threads()
@@ -94,7 +95,7 @@ def train_and_compare(out: Path, questions: int, seed: int, console: Console) ->
             processing_class=tokenizer,
             peft_config=plan.lora_config(),
         )
-        history = record(trainer)
+        history = watch(trainer, show=False)
         _progress_bar(history)
         start = time.perf_counter()
         trainer.train()
@@ -121,13 +122,13 @@ def train_and_compare(out: Path, questions: int, seed: int, console: Console) ->
     return result
 
 
-def _progress_bar(history: RunHistory) -> None:
+def _progress_bar(history: History) -> None:
     from tqdm.auto import tqdm
 
     pause = 0.1 if sys.stderr.isatty() else 5.0  # seconds: few lines where lines are kept
     bar = tqdm(desc="Training", unit="step", leave=False, mininterval=pause)
 
-    def follow(now: RunHistory) -> None:
+    def follow(now: History) -> None:
         bar.total = now.total_steps
         if now.loss:
             bar.set_postfix_str(f"loss {now.loss[-1]:.3f}", refresh=False)

@@ -14,7 +14,6 @@ from sft_helpers.run_folder import remove
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from sft_helpers.training import RunHistory
 
 Row = dict[str, Any]
 
@@ -92,24 +91,23 @@ def build_trainer(args: Any, model: Any, train: Dataset, held: Dataset | None) -
     return trainer
 
 
-def train_and_save(trainer: Any, place: Path, watch: Callable[[RunHistory], Any]) -> Row:
+def train_and_save(trainer: Any, place: Path, follow: Callable[[Any], Any]) -> Row:
     """Train on from the last sound checkpoint, save the model into `place`, and tell what happened.
 
     Args:
         trainer: from `build_trainer`.
         place: folder for the model; it is replaced whole or not at all.
-        watch: called with the record of the training before it begins.
+        follow: called with the trainer before it trains, such as `watch`.
     """
     from sft_helpers.checkpoints import last_sound, resume
     from sft_helpers.errors import ModelError
-    from sft_helpers.training import record
 
     checkpoints = Path(trainer.args.output_dir)
     try:
         last_sound(checkpoints)
     except ModelError:  # killed while it wrote the first one: nothing to go on from
         remove(checkpoints)
-    watch(record(trainer))
+    follow(trainer)
     held = trainer.eval_dataset is not None
     before = trainer.evaluate()["eval_loss"] if held else None
     resume(trainer, say=False)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trl import SFTTrainer
 
     from sft_helpers.evaluation import Answers
-    from sft_helpers.training import RunHistory
+    from sft_helpers.training.watch import History
 
 Row = Mapping[str, Any]
 
@@ -55,7 +55,7 @@ class Run:
         questions: rows to answer after training; none, no score.
         texts: texts whose loss is measured after training, such as gazette editions.
         eval_rows: held-out rows for `eval_strategy` and for the held-out loss at the end.
-        panel: questions answered during training, every `panel_every` steps (see `panel.Panel`).
+        panel: questions answered during training, every `panel_every` steps (see `training.watch`).
         measure: a function of an importable module, called with the trained trainer.
         output_dir: where checkpoints go; None takes a folder that is removed afterwards.
         resume: go on from the last sound checkpoint in `output_dir`.
@@ -98,7 +98,7 @@ class Outcome:
 
     name: str
     seed: int
-    history: RunHistory
+    history: History
     log: list[dict[str, Any]]
     answers: Answers
     text_loss: float | None
@@ -161,15 +161,16 @@ def run_here(run: Run, tell: Callable[[int], None] | None = None) -> Outcome:
     start = time.process_time()
     with tempfile.TemporaryDirectory(prefix="sft-run-") as scratch:
         trainer, tokenizer = build(run, run.output_dir or scratch)
-        from sft_helpers.training import record
+        from sft_helpers.evaluation import ask
+        from sft_helpers.training.watch import watch
 
-        history = record(trainer)
+        def panel(model: PreTrainedModel) -> Any:
+            return ask(model, tokenizer, run.panel, max_new_tokens=20, progress=None)
+
+        probe = panel if run.panel else None
+        history = watch(trainer, probe, every=run.panel_every, show=False)
         if tell is not None:
             history.listeners.append(lambda now: tell(now.step))
-        if run.panel:
-            from sft_helpers.panel import watch
-
-            watch(trainer, history, [dict(row) for row in run.panel], every=run.panel_every)
         began = time.process_time()
         if run.resume:
             from sft_helpers.checkpoints import resume
@@ -179,6 +180,7 @@ def run_here(run: Run, tell: Callable[[int], None] | None = None) -> Outcome:
             trainer.train()
         train_seconds = time.process_time() - began
         history.listeners.clear()
+        history.probe = None  # a record travels between processes, functions do not
         return _measured(run, trainer, tokenizer, history, train_seconds, start)
 
 
@@ -228,7 +230,7 @@ def _measured(
     run: Run,
     trainer: SFTTrainer,
     tokenizer: PreTrainedTokenizerBase,
-    history: RunHistory,
+    history: History,
     train_seconds: float,
     start: float,
 ) -> Outcome:

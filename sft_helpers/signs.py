@@ -1,6 +1,6 @@
 """The signs of the first 100 steps, in words: what the record of a run says about its health.
 
-Pure functions over what `RunHistory` keeps. Each sign names what is seen, what it most often means
+Pure functions over what a `History` keeps. Each sign names what is seen, what it most often means
 and where to look; none of them proves anything, and a run without signs may still learn nonsense.
 """
 
@@ -37,7 +37,7 @@ class Sign:
 
 
 class Record(Protocol):
-    """What the signs are read from; `training.RunHistory` has it."""
+    """What the signs are read from; `training.watch.History` has it."""
 
     steps: list[int]
     loss: list[float]
@@ -51,8 +51,8 @@ def signs(history: Record) -> list[Sign]:
     """What the record of a run shows, the gravest first.
 
     Args:
-        history: a `RunHistory`, or anything with its lists; gradient norms and the panel are used
-            if it has them.
+        history: a `History`, or anything with its lists; gradient norms and answers to
+            a probe's questions are used if it has them.
 
     Returns:
         Signs in the order "stop", "watch", "ok"; empty before anything was logged.
@@ -194,12 +194,13 @@ def _held_out(history: Record) -> list[Sign]:
 
 
 def _panel(history: Record) -> list[Sign]:
-    panel: Sequence[Any] = getattr(history, "panel", [])
-    if not panel:
+    probes: Sequence[Any] = getattr(history, "probes", [])
+    stops = getattr(probes[-1].found, "stopped", None) if probes else None
+    if stops is None:  # no probe, or one that asks no questions
         return []
-    last, late = panel[-1], history.step >= min(WINDOW, history.total_steps or WINDOW) // 2
-    if last.stop_rate < 0.5 and late:
-        words = f"Only {last.stop_rate:.0%} of the panel's answers end by themselves at step"
+    last, late = probes[-1], history.step >= min(WINDOW, history.total_steps or WINDOW) // 2
+    if stops < 0.5 and late:
+        words = f"Only {stops:.0%} of the panel's answers end by themselves at step"
         if len(history.loss) > 1 and history.loss[-1] > 0.5 * history.loss[0]:
             words += f" {last.step}: with this loss the model has hardly learned anything yet."
             return [Sign("panel.no_stop_yet", "watch", words, last.step)]
@@ -208,7 +209,7 @@ def _panel(history: Record) -> list[Sign]:
             " is another than the one that ends generation."
         )
         return [Sign("panel.never_stops", "stop", words, last.step)]
-    if last.stop_rate >= 0.9:
-        words = f"{last.stop_rate:.0%} of the panel's answers end by themselves."
+    if stops >= 0.9:
+        words = f"{stops:.0%} of the panel's answers end by themselves."
         return [Sign("panel.stops", "ok", words, last.step)]
     return []

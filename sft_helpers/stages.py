@@ -11,16 +11,13 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sft_helpers.errors import DataError
 from sft_helpers.files import sha256
 from sft_helpers.run_folder import RunFolder
 from sft_helpers.run_model import ask, build_trainer, checkpointed, fetch, train_and_save
 from sft_helpers.run_setup import Row, card_arguments, hold_out, read_config, sources
-
-if TYPE_CHECKING:
-    from sft_helpers.training import RunHistory
 
 STAGES = ("data", "clean", "preflight", "before", "train", "after", "card")
 # TRL's completion-only loss depends on this shape, so rows that come in it stay in it.
@@ -58,6 +55,13 @@ class Stopped(Exception):
         super().__init__("preflight found errors")
 
 
+def quietly(trainer: Any) -> None:
+    """Follow a trainer and draw nothing."""
+    from sft_helpers.training.watch import watch
+
+    watch(trainer, show=False)
+
+
 class Pipeline:
     """One run; `finish()` does what is still to be done.
 
@@ -66,7 +70,7 @@ class Pipeline:
         options: what it does not say.
         overwrite: replace an earlier run with other settings.
         tell: called with a sentence when a stage begins.
-        watch: called with the record of the training before it begins (a monitor).
+        follow: called with the trainer before it trains, such as `watch`.
 
     Raises:
         DataError: config or data are missing or wrong, or the folder holds another run.
@@ -79,10 +83,10 @@ class Pipeline:
         *,
         overwrite: bool = False,
         tell: Callable[[str], None] = lambda text: None,
-        watch: Callable[[RunHistory], Any] = lambda history: None,
+        follow: Callable[[Any], Any] = quietly,
     ) -> None:
         self.config = Path(config).expanduser()
-        self.options, self.tell, self.watch = options or Options(), tell, watch
+        self.options, self.tell, self.follow = options or Options(), tell, follow
         if not 0 <= self.options.holdout < 1 or self.options.questions < 0:
             raise DataError(
                 "a share to hold out is at least 0 and below 1, a number of questions at least 0",
@@ -214,7 +218,7 @@ class Pipeline:
         args = checkpointed(self.args, self.folder.place / "checkpoints", self.given)
         held = self._dataset("rows/heldout.jsonl") if self._held() else None
         trainer = build_trainer(args, self.model, self._dataset("rows/train.jsonl"), held)
-        result = train_and_save(trainer, place, self.watch)
+        result = train_and_save(trainer, place, self.follow)
         return result, [f"model/{path.name}" for path in sorted(place.iterdir())]
 
     def _after(self) -> tuple[Row, list[str]]:

@@ -26,7 +26,7 @@ from sft_helpers.machine import profile
 from sft_helpers.models import load
 from sft_helpers.quantization import linear_layers
 from sft_helpers.runs import Run, build, run_here
-from sft_helpers.training import recipe
+from sft_helpers.training.recipe import recipe
 
 RECIPES = Path(__file__).parents[1] / "data" / "recipes"
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}

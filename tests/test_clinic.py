@@ -29,7 +29,7 @@ from sft_helpers.display.clinic import chart_html, findings_html, healing_html
 from sft_helpers.errors import SFTHelpersError
 from sft_helpers.models import load
 from sft_helpers.signs import Sign
-from sft_helpers.training import RunHistory
+from sft_helpers.training.watch import History
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "10_pitfall_clinic.ipynb"
 TALK = [
@@ -224,7 +224,7 @@ def test_a_set_up_is_run_once_and_a_refusal_is_told(monkeypatch):
 
 
 def made_up(answer: str, good: bool) -> Chart:
-    history = RunHistory()
+    history = History()
     history.steps, history.loss, history.total_steps = [5, 10], [3.0, 0.5], 10
     sample = {"question": "Who <b>?", "expected": "Ada", "after": answer, "after_ok": good}
     numbers = {"steps": 10.0, "exact_match": float(good), "stop_rate": 1.0}

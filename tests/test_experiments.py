@@ -23,7 +23,7 @@ from sft_helpers.experiments import (
 )
 from sft_helpers.lesson import expect
 from sft_helpers.town import read_rows
-from sft_helpers.training import RunHistory
+from sft_helpers.training.watch import History
 
 ROWS = read_rows("sft_train.jsonl")[:64]
 ASKED = read_rows("sft_test.jsonl")[:8]
@@ -96,10 +96,10 @@ def test_a_panel_changes_nothing_and_is_kept(plain):
     run, done = plain
     watched = run_here(replace(run, panel=ASKED, panel_every=3, questions=()))
     assert losses(watched) == losses(done)
-    assert [entry.step for entry in watched.history.panel] == [0, 3, 6, 8]
-    assert watched.history.panel[-1].answers == list(done.answers)
-    assert watched.history.panel[-1].exact_match == done.exact_match
-    assert watched.history.panel[0].exact_match == 0
+    steps, answers = zip(*watched.history.probes, strict=True)
+    assert steps == (0, 3, 6, 8)
+    assert answers[-1] == done.answers
+    assert answers[0].exact_match.value == 0
 
 
 def test_runs_are_stored_where_the_environment_says(plain, tmp_path, monkeypatch):
@@ -176,7 +176,7 @@ def outcome(right, groups="aabb", seed=0):
     return Outcome(
         name="made up",
         seed=seed,
-        history=RunHistory(),
+        history=History(),
         log=[],
         answers=Answers(rows, replies),
         text_loss=None,

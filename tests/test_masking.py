@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from data.make import town
-from sft_helpers.end_token import EndTokenCurve, end_probability
 from sft_helpers.errors import DataError
 from sft_helpers.masking import (
     IGNORED,
@@ -319,51 +317,3 @@ def test_a_row_that_is_not_there(tiny: Any, config: Any) -> None:
     view = supervised_view(FORMATS["text"], tokenizer, config())
     with pytest.raises(IndexError):
         view[1]
-
-
-def test_end_probability_is_that_of_the_end_token(tiny: Any, monkeypatch: Any) -> None:
-    import torch
-
-    model, tokenizer = tiny
-    rows = town.single_turn("test", (0,))[:5]
-    by_hand = []
-    for row in rows:
-        text = tokenizer.apply_chat_template(row["messages"], tokenize=False)
-        ids = tokenizer(
-            text.split("<|im_end|>\n<|im_start|>assistant")[0], add_special_tokens=False
-        )
-        full = tokenizer(text, add_special_tokens=False)["input_ids"]
-        assert full[: len(ids["input_ids"])] == ids["input_ids"]
-        end = max(n for n, token in enumerate(full) if token == tokenizer.eos_token_id)
-        with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([full[:end]])).logits[0, -1]
-        by_hand.append(float(logits.softmax(-1)[tokenizer.eos_token_id]))
-    monkeypatch.setattr("sft_helpers.end_token.BATCH", 2)
-    found = end_probability(model, tokenizer, rows)
-    assert found == pytest.approx(sum(by_hand) / 5, rel=1e-4)
-
-
-def test_the_curve_is_measured_while_training(tiny: Any, config: Any) -> None:
-    from datasets import Dataset
-    from trl import SFTTrainer
-
-    model, tokenizer = load("tiny")
-    rows = [{"messages": row["messages"]} for row in town.single_turn("train", (0,))[:24]]
-    curve = EndTokenCurve(tokenizer, town.single_turn("dev", (0,))[:5], every=2)
-    SFTTrainer(
-        model=model,
-        args=config(
-            assistant_only_loss=True,
-            learning_rate=1e-3,
-            num_train_epochs=1,
-            per_device_train_batch_size=4,
-            save_strategy="no",
-            disable_tqdm=True,
-        ),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        callbacks=[curve],
-    ).train()
-    assert curve.steps == [1, 2, 4, 6]
-    assert all(0 <= value <= 1 for value in curve.values)
-    assert curve.values[-1] > curve.values[0]

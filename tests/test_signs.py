@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from sft_helpers.signs import signs
+from sft_helpers.training.watch import Probe
 
 STEPS = list(range(5, 101, 5))
 
@@ -20,7 +21,7 @@ def history(loss, **more):
         "eval_steps": [],
         "eval_loss": [],
         "grad_norm": [],
-        "panel": [],
+        "probes": [],
         "step": 100,
         "total_steps": 100,
     }
@@ -32,13 +33,20 @@ def codes(record):
 
 
 FALLING = [3 * 0.8**n + 0.1 for n in range(20)]
-PANEL = SimpleNamespace(step=100, exact_match=0.9, stop_rate=1.0)
-MUTE = SimpleNamespace(step=100, exact_match=0.0, stop_rate=0.1)
+
+
+def asked(step, right, stopped):
+    """A probe that asked questions."""
+    answers = SimpleNamespace(exact_match=SimpleNamespace(value=right), stopped=stopped)
+    return Probe(step, answers)
+
+
+PANEL, MUTE = asked(100, 0.9, 1.0), asked(100, 0.0, 0.1)
 
 
 def test_a_healthy_run_shows_only_good_signs():
     held = {"eval_steps": [50, 100], "eval_loss": [1.0, 0.5]}
-    record = history(FALLING, grad_norm=[2 * 0.9**n for n in range(20)], panel=[PANEL], **held)
+    record = history(FALLING, grad_norm=[2 * 0.9**n for n in range(20)], probes=[PANEL], **held)
     found = signs(record)
     assert {sign.level for sign in found} == {"ok"}
     assert {"loss.falls", "heldout.falls", "panel.stops"} == {s.code for s in found}
@@ -65,8 +73,8 @@ def test_a_healthy_run_shows_only_good_signs():
             "watch",
         ),
         (history(FALLING, eval_steps=[10], eval_loss=[0.001]), "heldout.leak", "watch"),
-        (history(FALLING, panel=[MUTE]), "panel.never_stops", "stop"),
-        (history([3.0, 2.9, 2.8], panel=[MUTE]), "panel.no_stop_yet", "watch"),
+        (history(FALLING, probes=[MUTE]), "panel.never_stops", "stop"),
+        (history([3.0, 2.9, 2.8], probes=[MUTE]), "panel.no_stop_yet", "watch"),
         (history([3.0] * 10 + [2.6] * 10), "loss.flat", "watch"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -79,7 +87,7 @@ def test_each_sign_is_seen(record, code, level):
 
 
 def test_the_gravest_sign_comes_first():
-    record = history([3.0] * 20, grad_norm=[0.0] * 20, panel=[PANEL])
+    record = history([3.0] * 20, grad_norm=[0.0] * 20, probes=[PANEL])
     assert [sign.level for sign in signs(record)] == ["stop", "watch", "ok"]
 
 
@@ -97,8 +105,10 @@ def test_a_low_loss_that_falls_a_little_is_not_called_flat():
 
 
 def test_a_panel_that_does_not_stop_yet_is_no_alarm_at_the_beginning():
-    early = SimpleNamespace(step=0, exact_match=0.0, stop_rate=0.0)
-    assert "panel.never_stops" not in codes(history(FALLING[:2], panel=[early], step=10))
+    early = asked(0, 0.0, 0.0)
+    assert "panel.never_stops" not in codes(history(FALLING[:2], probes=[early], step=10))
+    curve = [Probe(100, 0.9)]  # a probe that asks no questions says nothing about stopping
+    assert codes(history(FALLING, probes=curve)) == ["loss.falls"]
 
 
 def test_real_runs_good_and_bad(tmp_path):
@@ -123,11 +133,11 @@ def test_the_monitor_shows_the_trouble_in_words_and_the_panel_in_numbers():
     from sft_helpers.display.monitor import facts, monitor_html
 
     rest = {"learning_rate": [1e-3], "seconds_left": None, "tokens_per_second": None}
-    ill = history([3.0, 2.0, math.nan], grad_norm=[1.0, 2.5], panel=[MUTE], **rest)
+    ill = history([3.0, 2.0, math.nan], grad_norm=[1.0, 2.5], probes=[MUTE], **rest)
     page = monitor_html(ill)
     assert "stop: The loss is nan" in page.replace("</b>", "").replace("✗ ", "")
     assert "Only 10% of the panel" in page
     assert facts(ill)["gradient norm"] == "2.5"
     assert facts(ill)["panel stops"] == "10%"
-    well = history(FALLING, grad_norm=[2.0], panel=[PANEL], **rest)
+    well = history(FALLING, grad_norm=[2.0], probes=[PANEL], **rest)
     assert "signs of trouble" not in monitor_html(well)

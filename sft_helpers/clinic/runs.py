@@ -17,7 +17,7 @@ from sft_helpers.errors import SFTHelpersError
 if TYPE_CHECKING:
     from sft_helpers.clinic import Setup
     from sft_helpers.signs import Sign
-    from sft_helpers.training import RunHistory
+    from sft_helpers.training.watch import History
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Chart:
         warnings: what TRL warned of, if anything.
     """
 
-    history: RunHistory
+    history: History
     signs: tuple[Sign, ...]
     samples: tuple[dict[str, Any], ...]
     measures: dict[str, float]
@@ -53,7 +53,7 @@ def train(setup: Setup, seed: int = 0) -> Chart:
 
     from sft_helpers.preparation import listening
     from sft_helpers.signs import signs
-    from sft_helpers.training import record
+    from sft_helpers.training.watch import watch
 
     transformers.set_seed(seed)
     said: list[str] = []
@@ -68,7 +68,7 @@ def train(setup: Setup, seed: int = 0) -> Chart:
             processing_class=parts["tokenizer"],
             peft_config=parts["peft_config"],
         )
-        history = record(trainer)
+        history = watch(trainer, show=False)
         trainer.train()
         samples, measures = measure(trainer, history, before, setup)
         first = trainer.train_dataset[0]
@@ -80,7 +80,7 @@ def train(setup: Setup, seed: int = 0) -> Chart:
 
 
 def measure(
-    trainer: Any, history: RunHistory, before: Mapping[str, Any], setup: Setup
+    trainer: Any, history: History, before: Mapping[str, Any], setup: Setup
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Ask a trained model and count what shows in its weights, its rows and its record.
 

@@ -2,8 +2,8 @@
 
 from sft_helpers.display.figures import scores_with_intervals
 from sft_helpers.display.html import chat, table, token_strip
-from sft_helpers.display.widgets import answers_view, live_monitor, show
+from sft_helpers.display.widgets import answers_view, show
 
 __all__ = [
-    "answers_view", "chat", "live_monitor", "scores_with_intervals", "show", "table", "token_strip",
+    "answers_view", "chat", "scores_with_intervals", "show", "table", "token_strip",
 ]  # fmt: skip

@@ -41,7 +41,7 @@ _RC = {
 
 
 class History(Record, Protocol):
-    """What a view needs to know of a training run; `training.RunHistory` has it."""
+    """What a view needs to know of a training run; `training.watch.History` has it."""
 
     learning_rate: list[float]
     tokens_per_second: float | None

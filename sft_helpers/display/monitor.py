@@ -10,7 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from markupsafe import Markup
 
@@ -20,12 +20,6 @@ from sft_helpers.signs import signs
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 240, 52, 12, 12, 40
 _MOST_POINTS = 300
-
-
-class Listened(History, Protocol):
-    """A history that tells its listeners about each log."""
-
-    listeners: list[Callable[[Any], None]]
 
 
 def clock_time(seconds: float | None) -> str:
@@ -54,10 +48,11 @@ def facts(history: History) -> dict[str, str]:
     norms = getattr(history, "grad_norm", [])
     if norms and math.isfinite(norms[-1]):
         known["gradient norm"] = f"{norms[-1]:.2g}"
-    panel = getattr(history, "panel", [])
-    if panel:
-        known["panel right"] = f"{panel[-1].exact_match:.0%}"
-        known["panel stops"] = f"{panel[-1].stop_rate:.0%}"
+    probes = getattr(history, "probes", [])
+    answers: Any = probes[-1].found if probes else None
+    if hasattr(answers, "exact_match"):  # a probe that asks questions
+        known["panel right"] = f"{answers.exact_match.value:.0%}"
+        known["panel stops"] = f"{answers.stopped:.0%}"
     if history.tokens_per_second is not None:
         known["speed"] = f"{history.tokens_per_second:,.0f} tokens/s"
     if is_over(history):
@@ -197,7 +192,7 @@ def in_notebook() -> bool:
 
 
 class LiveMonitor:
-    """A listener of a training history that draws it; make one with `live_monitor`.
+    """A listener of a training history that draws it; `sft_helpers.watch` adds one.
 
     Args:
         title: what is being trained.
@@ -276,16 +271,3 @@ class LiveMonitor:
         if is_over(history):
             self._bar.close()
             self._bar = None
-
-
-def live_monitor(history: Listened, title: str = "Training") -> LiveMonitor:
-    """Show a run while it trains: call it with the `RunHistory` before `trainer.train()`.
-
-    The monitor adds itself to `history.listeners`, in place of an earlier one. In a notebook it
-    updates one output, in a terminal a bar; elsewhere it prints a line every five seconds and one
-    at the end.
-    """
-    monitor = LiveMonitor(title)
-    others = [one for one in history.listeners if not isinstance(one, LiveMonitor)]
-    history.listeners[:] = [*others, monitor]
-    return monitor

@@ -186,7 +186,7 @@ def end_curve(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> Fi
     """Return the probability of the end token by training step, one line for each run.
 
     Args:
-        curves: name → (steps, probabilities), such as those of `end_token.EndTokenCurve`.
+        curves: name → (steps, probabilities), such as a probe of the end token gives.
     """
     with drawing(9, 4) as (figure, axis):
         for (name, (steps, values)), style in zip(curves.items(), STYLES, strict=False):

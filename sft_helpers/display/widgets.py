@@ -16,13 +16,12 @@ from markupsafe import Markup
 
 from sft_helpers.display.figures import png
 from sft_helpers.display.html import Html, badge, page, table, text_block, visible_text
-from sft_helpers.display.monitor import LiveMonitor, live_monitor
 from sft_helpers.errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["GROUPS", "AnswersView", "LiveMonitor", "answers_view", "live_monitor", "show"]
+__all__ = ["GROUPS", "AnswersView", "answers_view", "show"]
 
 HERE = Path(__file__).parent
 VIEW = "application/vnd.jupyter.widget-view+json"

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 SETUP = r"""
 from types import SimpleNamespace
 from sft_helpers.display import *
+from sft_helpers.display.monitor import LiveMonitor
 from sft_helpers.exercises import *
 EVIL = ("<script>window.__xss = 1</script><img src=x onerror='window.__xss = 1'>"
         "\"' onmouseover=\"window.__xss=1\" </details></style>\u200b\u202eRTL")
@@ -61,8 +62,8 @@ display(told)
 """
 MONITOR = r"""
 history = SimpleNamespace(steps=[], loss=[], eval_steps=[], eval_loss=[], learning_rate=[],
-    tokens_per_second=None, seconds_left=None, step=0, total_steps=60, listeners=[])
-monitor = live_monitor(history, "Training " + EVIL)
+    tokens_per_second=None, seconds_left=None, step=0, total_steps=60)
+monitor = LiveMonitor("Training " + EVIL)
 monitor.every = 0
 for step in range(1, 61):
     history.step = step
@@ -73,8 +74,7 @@ for step in range(1, 61):
     if step % 15 == 0:
         history.eval_steps.append(step)
         history.eval_loss.append(6 * 0.95**step + 0.6)
-    for listener in history.listeners:
-        listener(history)
+    monitor(history)
 print(f"drawn {monitor.drawn} times")
 """
 FIGURES = r"""

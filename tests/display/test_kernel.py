@@ -13,18 +13,19 @@ ROOT = Path(__file__).parents[2]
 CELLS = [
     """
 from types import SimpleNamespace
-from sft_helpers.display import answers_view, live_monitor
+from sft_helpers.display import answers_view
+from sft_helpers.display.monitor import LiveMonitor
 from sft_helpers.exercises import Question, exercise, check, quiz
 run = SimpleNamespace(steps=[], loss=[], eval_steps=[], eval_loss=[],
                       learning_rate=[], tokens_per_second=None, seconds_left=None, step=0,
-                      total_steps=9, listeners=[])
-monitor = live_monitor(run)
+                      total_steps=9)
+monitor = LiveMonitor()
 monitor.every = 0
 for step in range(1, 10):
     run.step = step
     run.steps.append(step)
     run.loss.append(1 / step)
-    run.listeners[0](run)
+    monitor(run)
 """,
     """
 answers_view([dict(question="Q", expected="E", before="B", after="E",

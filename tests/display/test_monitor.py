@@ -11,8 +11,6 @@ import pytest
 from sft_helpers.display.monitor import (
     LiveMonitor,
     clock_time,
-    in_notebook,
-    live_monitor,
     loss_svg,
     monitor_html,
     progress_line,
@@ -137,17 +135,6 @@ def test_in_a_terminal_it_moves_a_bar(new_history):
     assert "20/20" in stream.getvalue()
     assert "Tuning" in stream.getvalue()
     assert stream.getvalue().endswith("\n")
-
-
-def test_live_monitor_listens(new_history):
-    run = new_history(0)
-    monitor = live_monitor(run, "Tuning")
-    assert run.listeners == [monitor]
-    assert not monitor.notebook
-    assert not in_notebook()
-    run.listeners.insert(0, print)
-    again = live_monitor(run)
-    assert run.listeners == [print, again]
 
 
 def test_svg_keeps_to_its_frame_and_survives_nan(new_history):

@@ -1,4 +1,4 @@
-"""Recipes as plain data, and the record of a training run.
+"""Recipes as plain data.
 
 A recipe is what a learner would type: the arguments of `SFTConfig`, `LoraConfig` and
 `BitsAndBytesConfig`, each with a reason. Training itself is TRL's `SFTTrainer`, called in the open.
@@ -6,22 +6,17 @@ A recipe is what a learner would type: the arguments of `SFTConfig`, `LoraConfig
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 
 from sft_helpers.errors import SFTHelpersError
 
 if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers import BitsAndBytesConfig
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
     from sft_helpers.machine import Profile
-    from sft_helpers.panel import PanelEntry
 
 METHODS = ("full", "lora", "qlora")
 
@@ -177,98 +172,3 @@ def recipe(profile: Profile, method: str | None = None, model: str | None = None
             "bnb_4bit_compute_dtype": "float32" if tiny else str(plan.weights.value),
         }
     return Recipe(resolve(chosen), method, sft, lora, quantization, why)
-
-
-class RunHistory(TrainerCallback):
-    """The record of a training run, kept as plain lists while it runs.
-
-    Attributes:
-        steps, loss, learning_rate, grad_norm: one entry per logged training step; the norm of the
-            gradient is that before clipping, and not a number where the trainer logs none.
-        panel: what a panel of fixed questions was answered during the run (see `panel.Panel`).
-        eval_steps, eval_loss: one entry per evaluation on held-out rows.
-        step, total_steps: optimizer steps done and planned.
-        tokens: tokens seen, padding not counted.
-        seconds: time since training began.
-        listeners: functions that are called with this record after each change.
-    """
-
-    def __init__(self) -> None:
-        self.steps: list[int] = []
-        self.loss: list[float] = []
-        self.learning_rate: list[float] = []
-        self.grad_norm: list[float] = []
-        self.panel: list[PanelEntry] = []
-        self.eval_steps: list[int] = []
-        self.eval_loss: list[float] = []
-        self.step = 0
-        self.total_steps = 0
-        self.tokens = 0.0
-        self.seconds = 0.0
-        self.finished = False
-        self.listeners: list[Callable[[RunHistory], None]] = []
-        self._start: float | None = None
-        self._first_step = 0
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        """Throughput so far in tokens per second, padding not counted; None before it is known."""
-        return self.tokens / self.seconds if self.tokens and self.seconds else None
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Time that the remaining steps will take at the pace so far; None before it is known."""
-        done = self.step - self._first_step
-        if done <= 0 or not self.total_steps:
-            return None
-        return self.seconds / done * (self.total_steps - self.step)
-
-    def _changed(self) -> None:
-        if self._start is not None:
-            self.seconds = time.monotonic() - self._start
-        for listener in self.listeners:
-            listener(self)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start the clock; a resumed run counts only the steps that it does itself."""
-        self._start = time.monotonic()
-        self._first_step = self.step = state.global_step
-        self.total_steps = state.max_steps
-        self.finished = False
-        self._changed()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Count a finished optimizer step."""
-        self.step = state.global_step
-        self._changed()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Keep what the trainer logs."""
-        logs = logs or {}
-        if "loss" in logs:
-            self.steps.append(state.global_step)
-            self.loss.append(float(logs["loss"]))
-            self.learning_rate.append(float(logs.get("learning_rate", 0.0)))
-            self.grad_norm.append(float(logs.get("grad_norm", float("nan"))))
-        if "eval_loss" in logs:
-            self.eval_steps.append(state.global_step)
-            self.eval_loss.append(float(logs["eval_loss"]))
-        if "num_tokens" in logs:
-            self.tokens = float(logs["num_tokens"])
-        self._changed()
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Mark the run as finished."""
-        self.finished = True
-        self._changed()
-
-
-def record(trainer: SFTTrainer) -> RunHistory:
-    """Attach a `RunHistory` to a trainer, in place of transformers' own progress output."""
-    from transformers.utils.notebook import NotebookProgressCallback
-
-    for printer in (PrinterCallback, ProgressCallback, NotebookProgressCallback):
-        trainer.remove_callback(printer)
-    history = RunHistory()
-    trainer.add_callback(history)
-    return history

@@ -1,0 +1,1 @@
+"""Training: what to train with, and what happens while it trains."""
