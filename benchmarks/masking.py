@@ -44,7 +44,8 @@ def measure(name: str, seed: int, folder: str) -> dict[str, Any]:
     from sft_helpers.evaluation import ask
     from sft_helpers.machine import profile
     from sft_helpers.models import load
-    from sft_helpers.training.watch import watch
+    from sft_helpers.machine import profile
+    from sft_helpers.training.watch import record
 
     template, loss = RUNS[name]
     rows = [{"messages": row["messages"]} for row in read_rows("sft_train.jsonl")[:400]]
@@ -68,7 +69,7 @@ def measure(name: str, seed: int, folder: str) -> dict[str, Any]:
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
     )
-    history = watch(trainer, show=False)
+    history = record(trainer)
     trainer.train()
     asked = read_rows("sft_test.jsonl")[:200]
     found = ask(model, tokenizer, asked, max_new_tokens=16)

@@ -59,7 +59,8 @@ def measure(rows: list[dict[str, Any]], settings: dict[str, Any], folder: str) -
 
     from sft_helpers.machine import profile
     from sft_helpers.models import load
-    from sft_helpers.training.watch import watch
+    from sft_helpers.machine import profile
+    from sft_helpers.training.watch import record
 
     model, tokenizer = load("tiny")
     arguments = profile(model="tiny").sft_arguments() | {
@@ -75,7 +76,7 @@ def measure(rows: list[dict[str, Any]], settings: dict[str, Any], folder: str) -
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
     )
-    watch(trainer, show=False)
+    record(trainer)
     collate, tokens, cells = trainer.data_collator, 0, 0
 
     def counted(some: list[dict[str, Any]]) -> dict[str, Any]:

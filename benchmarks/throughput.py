@@ -35,7 +35,7 @@ from sft_helpers import town
 from sft_helpers.machine import profile
 from sft_helpers.models import load
 from sft_helpers.training.recipe import recipe
-from sft_helpers.training.watch import watch
+from sft_helpers.training.watch import record
 
 
 def _rows(count: int) -> Dataset:
@@ -48,7 +48,7 @@ def _trainer(config: Any, rows: Dataset) -> SFTTrainer:
     AcceleratorState._reset_state(reset_partial_state=True)  # it keeps the precision it met first
     model, tokenizer = load("tiny")
     trainer = SFTTrainer(model, args=config, train_dataset=rows, processing_class=tokenizer)
-    watch(trainer, show=False)
+    record(trainer)
     return trainer
 
 

@@ -15,11 +15,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sft_helpers.display.monitor import watch
     from sft_helpers.evaluation import ask
     from sft_helpers.lesson import expect, setup
     from sft_helpers.models import load
     from sft_helpers.town import read_rows
-    from sft_helpers.training.watch import watch
 
 __version__ = "0.1.0"
 __all__ = ["ask", "expect", "load", "read_rows", "setup", "watch"]
@@ -29,7 +29,7 @@ _ROOMS = {
     "load": "models",
     "read_rows": "town",
     "ask": "evaluation",
-    "watch": "training.watch",
+    "watch": "display.monitor",
     "expect": "lesson",
 }
 

@@ -74,7 +74,7 @@ def train_and_compare(out: Path, questions: int, seed: int, console: Console) ->
     from sft_helpers.machine import profile
     from sft_helpers.models import load
     from sft_helpers.training.recipe import recipe
-    from sft_helpers.training.watch import watch
+    from sft_helpers.training.watch import record
 
     chosen = profile(model="tiny")
     chosen.use_threads()
@@ -95,7 +95,7 @@ def train_and_compare(out: Path, questions: int, seed: int, console: Console) ->
             processing_class=tokenizer,
             peft_config=plan.lora_config(),
         )
-        history = watch(trainer, show=False)
+        history = record(trainer)
         _progress_bar(history)
         start = time.perf_counter()
         trainer.train()

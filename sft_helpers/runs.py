@@ -162,13 +162,13 @@ def run_here(run: Run, tell: Callable[[int], None] | None = None) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="sft-run-") as scratch:
         trainer, tokenizer = build(run, run.output_dir or scratch)
         from sft_helpers.evaluation import ask
-        from sft_helpers.training.watch import watch
+        from sft_helpers.training.watch import record
 
         def panel(model: PreTrainedModel) -> Any:
             return ask(model, tokenizer, run.panel, max_new_tokens=20, progress=None)
 
         probe = panel if run.panel else None
-        history = watch(trainer, probe, every=run.panel_every, show=False)
+        history = record(trainer, probe, every=run.panel_every)
         if tell is not None:
             history.listeners.append(lambda now: tell(now.step))
         began = time.process_time()

@@ -57,9 +57,9 @@ class Stopped(Exception):
 
 def quietly(trainer: Any) -> None:
     """Follow a trainer and draw nothing."""
-    from sft_helpers.training.watch import watch
+    from sft_helpers.training.watch import record
 
-    watch(trainer, show=False)
+    record(trainer)
 
 
 class Pipeline:

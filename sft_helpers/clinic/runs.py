@@ -53,7 +53,7 @@ def train(setup: Setup, seed: int = 0) -> Chart:
 
     from sft_helpers.preparation import listening
     from sft_helpers.signs import signs
-    from sft_helpers.training.watch import watch
+    from sft_helpers.training.watch import record
 
     transformers.set_seed(seed)
     said: list[str] = []
@@ -68,7 +68,7 @@ def train(setup: Setup, seed: int = 0) -> Chart:
             processing_class=parts["tokenizer"],
             peft_config=parts["peft_config"],
         )
-        history = watch(trainer, show=False)
+        history = record(trainer)
         trainer.train()
         samples, measures = measure(trainer, history, before, setup)
         first = trainer.train_dataset[0]

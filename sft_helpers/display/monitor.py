@@ -10,13 +10,18 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from markupsafe import Markup
 
 from sft_helpers.display.figures import History, loss_sentence
 from sft_helpers.display.html import Html, page, visible, visible_text
 from sft_helpers.signs import signs
+from sft_helpers.training import watch as training
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from trl import SFTTrainer
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 240, 52, 12, 12, 40
 _MOST_POINTS = 300
@@ -271,3 +276,30 @@ class LiveMonitor:
         if is_over(history):
             self._bar.close()
             self._bar = None
+
+
+def watch(
+    trainer: SFTTrainer,
+    probe: Callable[[PreTrainedModel], Any] | None = None,
+    *,
+    every: int = 10,
+    title: str = "Training",
+    show: bool = True,
+) -> training.History:
+    """Follow a trainer and draw the run while it trains; call it before `trainer.train()`.
+
+    In a notebook a picture of the run is kept up to date, in a terminal a bar; elsewhere a line is
+    printed every five seconds.
+
+    Args:
+        trainer, probe, every: as for `sft_helpers.training.watch.record`.
+        title: what is being trained.
+        show: False keeps the record and draws nothing.
+
+    Returns:
+        The record, which fills while the trainer trains: `loss`, `eval_loss`, `probes`, ...
+    """
+    history = training.record(trainer, probe, every=every)
+    if show:
+        history.listeners.append(LiveMonitor(title))
+    return history

@@ -115,16 +115,24 @@ class Answers:
         return bool(self.rows) and all(_has_answer(row) for row in self.rows)
 
     def _repr_html_(self, first: int = 10) -> str:
-        from sft_helpers.display.html import badge, page, table, text_block
+        from pandas import DataFrame
 
-        listing = []
+        lines = []
         for number, (row, answer) in enumerate(zip(self.rows, self.replies, strict=True)):
-            line: dict[str, Any] = {"question": _question(row), "answer": text_block(answer.text)}
+            line = {"question": _question(row), "answer": answer.text}
             if self._scored:
-                line |= {"expected": _expected(row), "": badge(self.right[number])}
-            listing.append(line)
-        caption = f"{self}: the first {min(first, len(self))}"
-        return str(page(table(listing[:first], caption=caption)))
+                mark = "✓ right" if self.right[number] else "✗ wrong"
+                line |= {"expected": _expected(row), "verdict": mark}
+            lines.append({name: _shown(text) for name, text in line.items()})
+        table = DataFrame(lines[:first]).to_html(
+            index=False, escape=True, justify="left", classes="tex2jax_ignore mathjax_ignore"
+        )
+        return f"<p>{self}; the first {min(first, len(self))}:</p>{table}"
+
+
+def _shown(text: str) -> str:
+    """A text whose control and direction characters are named, so that nothing is hidden."""
+    return "".join(c if c.isprintable() or c == "\n" else f"⟨U+{ord(c):04X}⟩" for c in text)
 
 
 def _messages(row: Row) -> Messages:

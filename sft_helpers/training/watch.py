@@ -1,4 +1,7 @@
-"""Follow a training run: its record as plain lists, a live picture, and questions on the way."""
+"""Follow a training run: its record as plain lists, and a look at the model on the way.
+
+`sft_helpers.watch` also draws it while it trains (`display.monitor`).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class Probe(NamedTuple):
 
 
 class History(TrainerCallback):
-    """The record of a training run, kept as plain lists while it runs; `watch` makes one.
+    """The record of a training run, kept as plain lists while it runs; `record` makes one.
 
     Attributes:
         steps, loss, learning_rate, grad_norm: one entry per logged training step; the norm of the
@@ -123,18 +126,13 @@ class History(TrainerCallback):
         self._changed()
 
 
-def watch(
+def record(
     trainer: SFTTrainer,
     probe: Callable[[PreTrainedModel], Any] | None = None,
     *,
     every: int = 10,
-    title: str = "Training",
-    show: bool = True,
 ) -> History:
     """Follow a trainer, in place of transformers' own progress output; call it before `train()`.
-
-    In a notebook a picture of the run is kept up to date, in a terminal a bar; elsewhere a line is
-    printed every five seconds.
 
     Args:
         trainer: the trainer to follow.
@@ -142,11 +140,9 @@ def watch(
             the last, such as one that asks a few questions. The model is in evaluation mode,
             without gradients, and random numbers are left as they were, so the run stays the same.
         every: optimizer steps between two probes.
-        title: what is being trained.
-        show: False keeps the record and draws nothing.
 
     Returns:
-        The record, which fills while the trainer trains.
+        The record, which fills while the trainer trains; an earlier one of this trainer ends.
     """
     from transformers.utils.notebook import NotebookProgressCallback
 
@@ -154,8 +150,4 @@ def watch(
         trainer.remove_callback(kind)
     history = History(probe, every)
     trainer.add_callback(history)
-    if show:
-        from sft_helpers.display.monitor import LiveMonitor
-
-        history.listeners.append(LiveMonitor(title))
     return history

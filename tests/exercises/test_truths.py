@@ -106,6 +106,7 @@ def test_05_exactly_one_length_is_right():
 
 def test_06_the_kits_own_signs_agree_with_the_diagnosis():
     from sft_helpers.signs import signs
+    from sft_helpers.training.watch import Probe
 
     expected = {
         "A": "loss.flat",
@@ -116,10 +117,11 @@ def test_06_the_kits_own_signs_agree_with_the_diagnosis():
     }
     steps = list(range(5, 80, 10))
     for name, one in topic("full_finetuning").material.RECORDS.items():
-        panel = SimpleNamespace(step=75, stop_rate=one["stop_rate"], exact_match=one["exact_match"])
+        answers = SimpleNamespace(stopped=one["stop_rate"])
         record = SimpleNamespace(
             steps=steps, loss=one["loss"], grad_norm=one["grad_norm"], learning_rate=[],
-            eval_steps=steps[: len(one["eval_loss"])], eval_loss=one["eval_loss"], panel=[panel],
+            eval_steps=steps[: len(one["eval_loss"])], eval_loss=one["eval_loss"],
+            probes=[Probe(75, answers)],
             step=75, total_steps=75, seconds_left=None, tokens_per_second=None,
         )  # fmt: skip
         assert expected[name] in {sign.code for sign in signs(record)}
@@ -201,7 +203,7 @@ def test_08_the_parts_of_the_7b_are_those_of_its_modules():
 
 
 def test_09_the_numbers_in_the_claims_are_right():
-    from sft_helpers.judging import wilson_interval
+    from sft_helpers.evaluation import wilson_interval
 
     low = wilson_interval(60, 60).low
     assert round(low, 2) == 0.94

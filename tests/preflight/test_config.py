@@ -360,7 +360,7 @@ def trained(**changes: Any) -> Any:
     from datasets import Dataset
     from trl import SFTTrainer
 
-    from sft_helpers.training.watch import watch
+    from sft_helpers.training.watch import record
 
     model = changes.pop("model", None) or load("tiny")[0]
     plain = {"max_steps": 2, "save_strategy": "no", "disable_tqdm": True}
@@ -369,7 +369,7 @@ def trained(**changes: Any) -> Any:
             model, arguments(**plain | {"output_dir": folder} | changes),
             train_dataset=Dataset.from_list(rows()), processing_class=tokenizer(),
         )  # fmt: skip
-        watch(trainer, show=False)
+        record(trainer)
         trainer.train()
     return trainer
 

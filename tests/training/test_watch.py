@@ -7,7 +7,7 @@ import torch
 
 from sft_helpers import town, watch
 from sft_helpers.display.monitor import LiveMonitor
-from sft_helpers.training.watch import History
+from sft_helpers.training.watch import History, record
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def trainer(tmp_path):
 
 
 def test_the_record_equals_the_trainers_own_log(trainer):
-    history = watch(trainer, show=False)
+    history = record(trainer)
     seen = []
     history.listeners.append(lambda now: seen.append((now.step, now.finished)))
     trainer.train()
@@ -58,10 +58,10 @@ def test_a_probe_sees_the_model_at_rest_and_changes_nothing(trainer):
         return torch.rand(1).item()  # it may use random numbers
 
     state = {name: value.clone() for name, value in trainer.model.state_dict().items()}
-    plain = watch(trainer, show=False)
+    plain = record(trainer)
     trainer.train()
     trainer.model.load_state_dict(state)
-    watched = watch(trainer, probe, every=2, show=False)
+    watched = record(trainer, probe, every=2)
     trainer.train()
     assert watched.loss == plain.loss
     assert [step for step, _ in watched.probes] == [0, 2, 4, 5]
