@@ -193,8 +193,8 @@ def ask(
             it as it stands, special tokens read as such.
         max_new_tokens: limit on generated tokens per answer.
         batch_size: answers at a time.
-        progress: text before the progress bar, shown if it takes longer than a second; None for
-            none.
+        progress: text before the progress bar, shown if it takes longer than three seconds; None
+            for no bar.
 
     Raises:
         DataError: a row holds no conversation, or prompts and rows differ in number.
@@ -215,7 +215,7 @@ def ask(
     order = sorted(range(len(texts)), key=lambda number: len(texts[number]), reverse=True)
     replies: dict[int, Answer] = {}
     hidden = progress is None
-    bar = tqdm(total=len(texts), desc=progress, unit="answer", disable=hidden, leave=False, delay=1)
+    bar = tqdm(total=len(texts), desc=progress, unit="answer", disable=hidden, leave=False, delay=3)
     with at_rest(model), bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
