@@ -17,11 +17,13 @@ from markupsafe import Markup
 from sft_helpers.display.figures import History, loss_sentence
 from sft_helpers.display.html import Html, page, visible, visible_text
 from sft_helpers.signs import signs
-from sft_helpers.training import watch as training
+from sft_helpers.training.watch import record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from trl import SFTTrainer
+
+    from sft_helpers.training.watch import History as RunHistory
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 240, 52, 12, 12, 40
 _MOST_POINTS = 300
@@ -285,7 +287,7 @@ def watch(
     every: int = 10,
     title: str = "Training",
     show: bool = True,
-) -> training.History:
+) -> RunHistory:
     """Follow a trainer and draw the run while it trains; call it before `trainer.train()`.
 
     In a notebook a picture of the run is kept up to date, in a terminal a bar; elsewhere a line is
@@ -299,7 +301,7 @@ def watch(
     Returns:
         The record, which fills while the trainer trains: `loss`, `eval_loss`, `probes`, ...
     """
-    history = training.record(trainer, probe, every=every)
+    history = record(trainer, probe, every=every)
     if show:
         history.listeners.append(LiveMonitor(title))
     return history
