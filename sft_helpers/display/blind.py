@@ -62,7 +62,7 @@ def make_pairs(rows: Sequence[Mapping[str, Any]], *, seed: int = 0) -> list[dict
     """Put the two answers of each question left and right by the toss of a coin.
 
     Args:
-        rows: each with `question`, `before` and `after`, as `evaluation.compare` gives them; the
+        rows: each with `question`, `before` and `after`, as `Answers.compare` gives them; the
             first model's answer is `before`. Pairs with equal answers are left out.
         seed: seed of the coin and of the order.
 
@@ -187,7 +187,7 @@ def blind_view(
     """Show two models side by side: choose blind, then reveal.
 
     Args:
-        rows: from `evaluation.compare`: `before` is the first model's answer, `after` the second's.
+        rows: from `Answers.compare`: `before` is the first model's answer, `after` the second's.
         names: what to call the two once revealed.
         file: where choices are kept, as JSON, after each choice; None keeps nothing.
         seed: seed of the order and of the sides.
