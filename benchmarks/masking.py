@@ -44,7 +44,6 @@ def measure(name: str, seed: int, folder: str) -> dict[str, Any]:
     from sft_helpers.evaluation import ask
     from sft_helpers.machine import profile
     from sft_helpers.models import load
-    from sft_helpers.machine import profile
     from sft_helpers.training.watch import record
 
     template, loss = RUNS[name]

@@ -59,7 +59,6 @@ def measure(rows: list[dict[str, Any]], settings: dict[str, Any], folder: str) -
 
     from sft_helpers.machine import profile
     from sft_helpers.models import load
-    from sft_helpers.machine import profile
     from sft_helpers.training.watch import record
 
     model, tokenizer = load("tiny")

@@ -20,7 +20,7 @@ from sft_helpers.evaluation.ask import _cut, _end_tokens
 def tiny():
     from sft_helpers.models import load
 
-    return load("tiny", progress=False)
+    return load("tiny")
 
 
 def row(answer, **more):

@@ -46,7 +46,7 @@ def test_the_base_model_gets_the_same_prompts_and_answers_from_another_folder(
     from sft_helpers.models import load
 
     monkeypatch.chdir(tmp_path)
-    model, tokenizer = load("tiny", progress=False)
+    model, tokenizer = load("tiny")
     exact, choice = samples(model, tokenizer, 40)
     rows = town.read_rows("sft_test.jsonl")[:40]
     own = ask(model, tokenizer, rows, progress=None)
@@ -73,7 +73,7 @@ def test_a_trained_model_gets_the_same_verdict_on_every_question(tmp_path):
     rows = town.read_rows("sft_train.jsonl")[:600]
     sft = {"learning_rate": 5e-4, "num_train_epochs": 2}
     run_here(Run("full", rows, sft=sft, save_to=str(tmp_path / "model")))
-    model, tokenizer = load(str(tmp_path / "model"), progress=False)
+    model, tokenizer = load(str(tmp_path / "model"))
     exact, _ = samples(model, tokenizer, 400)
     own = ask(model, tokenizer, town.read_rows("sft_test.jsonl"), progress=None)
     assert [bool(one["exact_match"]) for one in exact] == own.right

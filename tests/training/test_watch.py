@@ -17,7 +17,7 @@ def trainer(tmp_path):
 
     from sft_helpers.models import load
 
-    model, tokenizer = load("tiny", progress=False)
+    model, tokenizer = load("tiny")
     rows = Dataset.from_list(
         [{"messages": row["messages"]} for row in town.read_rows("sft_train.jsonl")[:32]]
     )
