@@ -10,8 +10,7 @@ from sft_helpers.display.monitor import LiveMonitor
 from sft_helpers.training.watch import History, record
 
 
-@pytest.fixture
-def trainer(tmp_path):
+def built(tmp_path):
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -32,6 +31,11 @@ def trainer(tmp_path):
     )  # fmt: skip
 
 
+@pytest.fixture
+def trainer(tmp_path):
+    return built(tmp_path)
+
+
 def test_the_record_equals_the_trainers_own_log(trainer):
     history = record(trainer)
     seen = []
@@ -50,24 +54,20 @@ def test_the_record_equals_the_trainers_own_log(trainer):
     assert (seen[0], seen[-1]) == ((0, False), (5, True))
 
 
-def test_a_probe_sees_the_model_at_rest_and_changes_nothing(trainer):
+def test_a_probe_sees_the_model_at_rest_and_changes_nothing(trainer, tmp_path):
     modes = []
 
     def probe(model):
         modes.append((model.training, torch.is_grad_enabled()))
         return torch.rand(1).item()  # it may use random numbers
 
-    state = {name: value.clone() for name, value in trainer.model.state_dict().items()}
-    plain = record(trainer)
-    trainer.train()
-    trainer.model.load_state_dict(state)
-    watched = record(trainer, probe, every=2)
-    trainer.train()
+    again = built(tmp_path)
+    plain, watched = record(again), record(trainer, probe, every=2)
+    for one in (again, trainer):
+        one.train()
     assert watched.loss == plain.loss
     assert [step for step, _ in watched.probes] == [0, 2, 4, 5]
     assert set(modes) == {(False, False)}
-    assert trainer.model.training
-    assert len(plain.loss) == 2  # watched anew, the trainer fills the new record only
 
 
 def test_watch_draws_in_place_of_the_libraries_own_progress(trainer):
@@ -80,6 +80,8 @@ def test_watch_draws_in_place_of_the_libraries_own_progress(trainer):
     assert isinstance(monitor, LiveMonitor)
     assert monitor.title == "Tuning"
     assert watch(trainer, show=False).listeners == []
+    kept = [one for one in trainer.callback_handler.callbacks if isinstance(one, History)]
+    assert len(kept) == 1  # watched anew, the earlier record ends
 
 
 def test_seconds_left_of_a_resumed_run_counts_its_own_steps():
