@@ -1,6 +1,7 @@
-"""lm-evaluation-harness and `ask` on the same questions: same prompts, same answers, same verdicts.
+"""lm-evaluation-harness and `ask` on the same questions: same prompts, same answers.
 
-Notebook 09 calls the harness in its own cells; this holds what its task files promise.
+Notebook 09 calls the harness in its own cells, and asserts that trained models get the same verdict
+on every question; this holds what the task files promise.
 """
 
 from __future__ import annotations
@@ -23,31 +24,24 @@ needs_harness = pytest.mark.skipif(
 )
 
 
-def samples(model, tokenizer, limit):
-    import lm_eval
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
-
-    found = lm_eval.simple_evaluate(
-        HFLM(pretrained=model, tokenizer=tokenizer, batch_size=64),
-        tasks=[EXACT, CHOICE],
-        task_manager=TaskManager(include_path=str(TASKS), include_defaults=False),
-        apply_chat_template=True,
-        limit=limit,
-        bootstrap_iters=0,
-    )["samples"]
-    return [sorted(found[task], key=lambda one: one["doc_id"]) for task in (EXACT, CHOICE)]
-
-
 @needs_harness
 def test_the_base_model_gets_the_same_prompts_and_answers_from_another_folder(
     tmp_path, monkeypatch
 ):
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
     from sft_helpers.models import load
 
     monkeypatch.chdir(tmp_path)
     model, tokenizer = load("tiny")
-    exact, choice = samples(model, tokenizer, 40)
+    found = lm_eval.simple_evaluate(
+        HFLM(pretrained=model, tokenizer=tokenizer, batch_size=64), tasks=[EXACT, CHOICE],
+        task_manager=TaskManager(include_path=str(TASKS), include_defaults=False),
+        apply_chat_template=True, limit=40, bootstrap_iters=0,
+    )["samples"]  # fmt: skip
+    exact, choice = (sorted(found[task], key=lambda one: one["doc_id"]) for task in (EXACT, CHOICE))
     rows = town.read_rows("sft_test.jsonl")[:40]
     own = ask(model, tokenizer, rows, progress=None)
     special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
@@ -55,29 +49,13 @@ def test_the_base_model_gets_the_same_prompts_and_answers_from_another_folder(
         prompt = tokenizer.apply_chat_template(
             row["messages"][:-1], tokenize=False, add_generation_prompt=True
         )
-        assert theirs["arguments"]["gen_args_0"]["arg_0"] == prompt
+        assert theirs["arguments"][0][0] == prompt
         text = answer.text
         for token in special:  # the harness leaves them out of what it reads
             text = text.replace(token, "")
         assert theirs["filtered_resps"][0].strip() == text.strip()
     assert [bool(one["exact_match"]) for one in exact] == own.right == [False] * 40
     assert sum(one["acc"] for one in choice) / 40 >= 0.85  # it knows the facts; chance is 0.25
-
-
-@needs_harness
-@pytest.mark.slow
-def test_a_trained_model_gets_the_same_verdict_on_every_question(tmp_path):
-    from sft_helpers.experiments import Run, run_here
-    from sft_helpers.models import load
-
-    rows = town.read_rows("sft_train.jsonl")[:600]
-    sft = {"learning_rate": 5e-4, "num_train_epochs": 2}
-    run_here(Run("full", rows, sft=sft, save_to=str(tmp_path / "model")))
-    model, tokenizer = load(str(tmp_path / "model"))
-    exact, _ = samples(model, tokenizer, 400)
-    own = ask(model, tokenizer, town.read_rows("sft_test.jsonl"), progress=None)
-    assert [bool(one["exact_match"]) for one in exact] == own.right
-    assert 0.05 < own.exact_match.value < 1.0  # right and wrong answers were compared
 
 
 def test_task_files_name_no_network_and_choices_differ_in_the_fact_only():
