@@ -115,7 +115,7 @@ class Answers:
         return bool(self.rows) and all(_has_answer(row) for row in self.rows)
 
     def _repr_html_(self, first: int = 10) -> str:
-        from pandas import DataFrame
+        from pandas import DataFrame, option_context
 
         lines = []
         for number, (row, answer) in enumerate(zip(self.rows, self.replies, strict=True)):
@@ -124,9 +124,10 @@ class Answers:
                 mark = "✓ right" if self.right[number] else "✗ wrong"
                 line |= {"expected": _expected(row), "verdict": mark}
             lines.append({name: _shown(text) for name, text in line.items()})
-        table = DataFrame(lines[:first]).to_html(
-            index=False, escape=True, justify="left", classes="tex2jax_ignore mathjax_ignore"
-        )
+        with option_context("display.max_colwidth", None):
+            table = DataFrame(lines[:first]).to_html(
+                index=False, escape=True, justify="left", classes="tex2jax_ignore mathjax_ignore"
+            )
         return f"<p>{self}; the first {min(first, len(self))}:</p>{table}"
 
 

@@ -157,5 +157,6 @@ def test_answers_show_themselves_and_any_text_stays_text(question, answer, known
     html = Answers([{"messages": turns}], said(evil))._repr_html_()
     assert not any(part in html for part in ("<script", "<img", "<b>"))
     assert "&lt;script&gt;" in html
+    assert "onerror=alert(1)&gt;" in html  # to the last letter
     assert ("✓ right" in html) is known
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08\x7f]", html)  # nothing hidden
