@@ -77,6 +77,7 @@ def forgotten(cells: list[str]) -> list[str]:
             for target in part.targets if isinstance(part, ast.Assign) else ():
                 if isinstance(target, ast.Name):
                     names.setdefault(target.id, []).append(part.value)
+    placed = any("['model_init_kwargs'] = {'device_map': 'cpu'}" in ast.unparse(t) for t in trees)
     bad = []
     for part in (part for tree in trees for part in ast.walk(tree)):
         sound = all(map(is_true, said_of_the_cpu(part)))
@@ -84,10 +85,15 @@ def forgotten(cells: list[str]) -> list[str]:
             # without arguments TRL makes its own; `model_init_kwargs` is the form that it refuses
             named = {keyword.arg for keyword in part.keywords}
             sound = sound and (len(part.args) > 1 or bool({"args", "model_init_kwargs"} & named))
+            sound = sound and ("quantization_config" not in named or placed)
         if isinstance(part, ast.Call) and ast.unparse(part.func) == "SFTConfig":
             more = [one.value for one in part.keywords if one.arg is None]
             told = said_of_the_cpu(part) or any(on_the_cpu(value, names) for value in more)
             sound = sound and bool(told)
+        if isinstance(part, ast.Call) and ast.unparse(part.func).endswith(".from_pretrained"):
+            # transformers puts a quantized model on a GPU unless it is told where it belongs
+            named = {keyword.arg for keyword in part.keywords}
+            sound = sound and ("device_map" in named or "quantization_config" not in named)
         if not sound:
             bad.append(ast.unparse(part))
     return bad
@@ -113,6 +119,9 @@ def test_every_configuration_says_that_it_is_the_cpu(notebook: Path) -> None:
         ("settings = settings | {}\nSFTConfig(**settings)", False),
         ("SFTTrainer(model, train_dataset=rows)", False),
         ("SFTTrainer(model, args, train_dataset=rows)", True),
+        ("SFTTrainer('tiny', args, quantization_config=four_bit)", False),
+        ("AutoModel.from_pretrained('tiny', quantization_config=four_bit)", False),
+        ("AutoModel.from_pretrained('tiny', quantization_config=b, device_map='cpu')", True),
         ("runs = [Run('one', rows, sft=dict(use_cpu=False))]", False),
     ],
 )
