@@ -115,12 +115,10 @@ def _finding(code: str, severity: str | None = None, **facts: Any) -> Finding:
 def tested_versions() -> dict[str, str]:
     """The versions that the tests ran with, from constraints.txt; empty when it is nowhere.
 
-    It lies in the checkout; in an installed package it is among the files of the distribution.
+    A wheel carries it among the data; otherwise it is the one of the checkout.
     """
-    places = [Path(__file__).resolve().parents[1] / "constraints.txt"]
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        files = importlib.metadata.files("sft-helpers") or []
-        places += [Path(str(f.locate())) for f in files if f.name == "constraints.txt"]
+    package = Path(__file__).resolve().parent
+    places = (package / "data" / "constraints.txt", package.parent / "constraints.txt")
     text = next((place.read_text(encoding="utf-8") for place in places if place.is_file()), "")
     pins = [line.split("#")[0].split(";")[0].partition("==") for line in text.splitlines()]
     return {name.strip().replace("_", "-"): pin.strip() for name, equals, pin in pins if equals}
