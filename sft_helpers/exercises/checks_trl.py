@@ -7,7 +7,6 @@ diagnosis by itself.
 
 from __future__ import annotations
 
-import copy
 import functools
 import math
 import re
@@ -342,18 +341,12 @@ def _tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(resolve("tiny"), local_files_only=True)
 
 
-def _with_start_token() -> Any:
-    """The town's tokenizer, made to have a start token that its template writes."""
-    tokenizer = copy.deepcopy(_tokenizer())
-    from sft_helpers.broken_servers import with_start_token
-
-    return with_start_token(tokenizer)
-
-
 def prompt_ids(say: Say, function: Function) -> str | None:
     """Try the function with two tokenizers: one has a start token, one has none."""
+    from sft_helpers.exercises.servers import with_start_token
+
     messages = [{"role": "user", "content": "Where does Una Cromton live?"}]
-    for tokenizer in (_tokenizer(), _with_start_token()):
+    for tokenizer in (_tokenizer(), with_start_token(_tokenizer())):
         made = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
         wanted = list(made["input_ids"])
         found = returned(function, tokenizer, messages)

@@ -57,6 +57,7 @@ class Pack:
             mend = "Ask for the address" if address else "Copy the folder again"
             raise NotReady(f"{address or HERE} cannot be read ({problem}). {mend}") from None
         self.python = target / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        self.converter = target / ".venv" / "gguf-converter"  # llama.cpp's
         note = target / ".venv" / "ready.json"
         self.installed = note.exists() and note.read_bytes() == self.text
 
@@ -90,7 +91,8 @@ class Pack:
         free = shutil.disk_usage(place).free / 1e9
         need(free >= ROOM_GB, f"{free:.1f} GB of disk are free, {ROOM_GB:.0f} are needed")
         if self.base.startswith("file:"):
-            for name, digest in {"kit.zip": self.kit, **seat["wheels"]}.items():
+            files = {"kit.zip": self.kit, **seat["wheels"], **seat["converter"]}
+            for name, digest in files.items():
                 self.read(name, digest)
         return f"READY: {SEAT}, ready to install"
 
@@ -109,11 +111,12 @@ class Pack:
         settings = {name: value for name, value in os.environ.items() if name[:4] != "PIP_"}
         settings |= {"PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "*", "no_proxy": "*"}
         pip = [str(self.python), "-m", "pip", "install", "--disable-pip-version-check"]
-        # pip compares the checksums
-        files = self.seats[SEAT]["wheels"].items()
-        wheels = [f"{self.base}/{quote(name)}#sha256={digest}" for name, digest in files]
-        if wheels:
-            subprocess.run([*pip, "--no-index", "--no-deps", *wheels], env=settings, check=True)
+        for part, where in {"wheels": [], "converter": ["--target", str(self.converter)]}.items():
+            files = self.seats[SEAT][part].items()  # pip compares the checksums
+            wheels = [f"{self.base}/{quote(name)}#sha256={digest}" for name, digest in files]
+            bare = ["--no-index", "--no-deps", *where, *wheels]
+            if wheels:
+                subprocess.run([*pip, *bare], env=settings, check=True)
         # with its dependencies: what the wheels lack is an error now, not in a lesson
         kit_here = ["--no-index", "--no-build-isolation", "-e", str(self.target / "kit")]
         subprocess.run([*pip, *kit_here], env=settings, check=True)
@@ -127,6 +130,7 @@ class Pack:
         # so that a terminal there finds sft-helpers
         path = str(self.python.parent) + os.pathsep + os.environ.get("PATH", "")
         more = {"SFT_SOLUTIONS": "hide", "HF_HUB_OFFLINE": "1"} | os.environ | {"PATH": path}
+        more["SFT_GGUF_CONVERTER"] = str(self.converter)
         # The glossary that the notebooks link to lies beside their folder: the root holds both.
         kit = self.target / "kit"
         command = [str(self.python), "-m", "jupyter", "lab", f"--ServerApp.root_dir={kit}"]

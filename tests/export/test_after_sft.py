@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[1] / "docs" / "after-sft.md"
+PAGE = Path(__file__).parents[2] / "docs" / "after-sft.md"
 
 
 @pytest.mark.slow

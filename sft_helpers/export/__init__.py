@@ -1,0 +1,1 @@
+"""Hand a trained model over: merge and card (`merge`), GGUF (`gguf`), servers (`serving`)."""
