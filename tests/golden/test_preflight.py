@@ -22,6 +22,12 @@ SETUPS = preflight_cases.setups()
 FACTS = ("rows", "rows_held", "tokens", "longest", "supervised_fraction", "supervised_min",
          "truncated_rate", "ends_with_eos", "steps_per_epoch", "steps", "rows_per_step",
          "tokens_per_step", "supervised_tokens_per_step")  # fmt: skip
+# TRL takes the first of a set of names, `prompt` or `messages`: it differs from process to process;
+# and it splits rows with no seed, so that the two that resemble each other may be parted.
+UNSTEADY = {
+    "data.conflicting_columns/ultrachat/bad": {"config.refused", "mask.flag_without_effect"},
+    "more/file: evaluation split": {"data.near_duplicate_rows"},
+}
 SLOW = ("packing.architecture_contaminates",)
 SIZES = (9.5e5, 1.35e8, 5e8, 1.2e9, 1.7e9, 7e9, 8e9, 7e10)
 
@@ -79,7 +85,8 @@ def looked_at(name: str) -> tuple[list[list[Any]], dict[str, Any]]:
     setup = SETUPS[name]()
     with pytest.MonkeyPatch.context() as patch:
         plan_for(setup.pop("machine", None), patch)
-        return report(setup)
+        findings, facts = report(setup)
+    return [one for one in findings if one[0] not in UNSTEADY.get(name, ())], facts
 
 
 def limits() -> dict[str, list[float]]:
