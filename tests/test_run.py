@@ -272,6 +272,7 @@ def test_a_file_of_held_out_rows_is_used_whole_and_not_trained_on(tmp_path, monk
 def attempt(config: str, kill: tuple[str, str]) -> None:
     """Run to the end, or die by SIGKILL: at the start of a stage, in it, or before its record."""
     from sft_helpers.stages import Options, Pipeline
+    from sft_helpers.training.watch import record
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -289,12 +290,12 @@ def attempt(config: str, kill: tuple[str, str]) -> None:
 
         return whole(self, name, made)
 
-    def watch(history) -> None:
+    def follow(trainer) -> None:
         if kill == ("train", "step 5"):
-            history.listeners.append(lambda now: now.step == 5 and die())
+            record(trainer).listeners.append(lambda now: now.step == 5 and die())
 
     RunFolder.stage = stage
-    Pipeline(config, Options(group="person", clean=True, questions=8), watch=watch).finish()
+    Pipeline(config, Options(group="person", clean=True, questions=8), follow=follow).finish()
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,10 @@ from sft_helpers.display.html import (
 )
 from sft_helpers.display.monitor import monitor_html
 from sft_helpers.display.widgets import answers_html
-from sft_helpers.exercises.engine import card_html, exercise
-from sft_helpers.exercises.quiz import Question, quiz_html
+from sft_helpers.exercises import engine
+from sft_helpers.exercises.data import Exercise, Question
+from sft_helpers.exercises.engine import card_html
+from sft_helpers.exercises.quiz import quiz_html
 
 EVIL = (
     "<script>window.__xss=1</script><img src=x onerror=\"window.__xss=1\">'\" onclick='x'"
@@ -72,12 +74,11 @@ class Reader(HTMLParser):
 
 
 @pytest.fixture
-def evil_views(evil_history) -> dict[str, Html]:
-    exercise("evil-1", title=EVIL, difficulty=1, minutes=1, hints=[EVIL], solution=f"x = {EVIL!r}")(
-        lambda answer: None
-    )
+def evil_views(evil_history, monkeypatch) -> dict[str, Html]:
+    evil = Exercise("evil-1", EVIL, 1, 1, (EVIL,), f"x = {EVIL!r}", EVIL, (), {})
+    monkeypatch.setattr(engine, "find", lambda name: evil)
     row = {"question": EVIL, "expected": EVIL, "before": EVIL, "after": EVIL}
-    question = Question(EVIL, [(EVIL, True, EVIL), ("other" + EVIL, False, EVIL)])
+    question = Question(EVIL, ((EVIL, True, EVIL), ("other" + EVIL, False, EVIL)))
     return {
         "table": table([{EVIL: EVIL}, {EVIL: {EVIL: [EVIL]}}], caption=EVIL),
         "chat": chat(

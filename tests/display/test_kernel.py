@@ -13,9 +13,12 @@ ROOT = Path(__file__).parents[2]
 CELLS = [
     """
 from types import SimpleNamespace
+from sft_helpers.quiet import quiet_libraries
+quiet_libraries()
 from sft_helpers.display import answers_view
 from sft_helpers.display.monitor import LiveMonitor
-from sft_helpers.exercises import Question, exercise, check, quiz
+from sft_helpers.exercises import check, quiz
+from sft_helpers.exercises.data import Question
 run = SimpleNamespace(steps=[], loss=[], eval_steps=[], eval_loss=[],
                       learning_rate=[], tokens_per_second=None, seconds_left=None, step=0,
                       total_steps=9)
@@ -30,19 +33,16 @@ for step in range(1, 10):
     """
 answers_view([dict(question="Q", expected="E", before="B", after="E",
                    before_ok=False, after_ok=True)])
-quiz([Question("Q?", [("a", True, "A"), ("b", False, "B")])])
+quiz([Question("Q?", (("a", True, "A"), ("b", False, "B")))])
 """,
     """
-@exercise("demo-1", title="T", difficulty=1, minutes=1, hints=["h"], solution="x = 1")
-def check_demo(answer):
-    return None if answer() == 1 else "not one"
-def mine():
+def share_right(answers, rows):
     table = {}
     return table["key"]
-check("demo-1", mine)
-def mine():
+check("quickstart-2", share_right)
+def share_right(answers, rows):
     ...
-check("demo-1", mine)
+check("quickstart-2", share_right)
 """,
 ]
 
@@ -65,8 +65,6 @@ def test_views_run_without_a_front_end(tmp_path, monkeypatch):
     assert [set(out.data) for out in cells[1].outputs] == [{view, "text/html", "text/plain"}] * 2
     (printed,) = cells[2].outputs
     raised, todo = printed.text.splitlines()
-    assert (
-        raised
-        == "[not yet] T: your code raised KeyError: 'key', in line 6: `return table[\"key\"]`"
-    )
+    said = "your code raised KeyError: 'key', in line 3: `return table[\"key\"]`"
+    assert raised == f"[not yet] Write the score yourself: {said}"
     assert todo.startswith("[todo]")

@@ -151,11 +151,12 @@ def test_nothing_given_is_changed() -> None:
 
 @pytest.mark.parametrize("code", ["lora.no_match", "lora.head_adapted",
                                   "lora.trainable_tokens_tied"])  # fmt: skip
-def test_the_trainer_refuses_too(code: str) -> None:
+def test_the_trainer_refuses_too(code: str, tmp_path: Any, monkeypatch: Any) -> None:
     """What is called an error ends in one: the same set-up raises before its second step."""
     from datasets import Dataset
     from trl import SFTTrainer
 
+    monkeypatch.chdir(tmp_path)
     given = next(case for case in CASES if case.code == code).bad()
 
     def train() -> None:

@@ -31,9 +31,9 @@ def tokenized(masked: int | None, column: str = "labels", **settings: Any) -> di
 
 
 def broken_markers() -> Any:
-    from sft_helpers.exercises.loss_masking import BROKEN_TEMPLATE
+    from sft_helpers.exercises.data import topic
 
-    return tokenizer(chat_template=BROKEN_TEMPLATE)
+    return tokenizer(chat_template=topic("loss_masking").material.BROKEN_TEMPLATE)
 
 
 def selective() -> Any:
