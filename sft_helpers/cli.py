@@ -29,7 +29,7 @@ LOADING = "Loading PyTorch, Transformers and TRL (10 to 30 seconds) ..."
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every sub-command, as `commands.yaml` has them."""
-    from sft_helpers import export_command, lint, memory_command
+    from sft_helpers import export_command, lint_command, memory_command
 
     parser = argparse.ArgumentParser(
         prog="sft-helpers",
@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         for words, options in entry["arguments"].items():
             _add(made, words, **options)
-    lint.add_parser(commands)
+    lint_command.add_parser(commands)
     memory_command.add_parser(commands)
     export_command.add_parser(commands)
     return parser

@@ -10,22 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from sft_helpers.preflight import rates
 from sft_helpers.preflight.findings import Finding, finding
+from sft_helpers.renames import new_argument
 
 if TYPE_CHECKING:
     from sft_helpers.preflight.setup import Setup
-
-# What became of names that TRL and transformers no longer have (release notes; trl#2895, trl#3704,
-# transformers#41326).
-RENAMED = {
-    "max_seq_length": "max_length",
-    "warmup_ratio": "warmup_steps",  # below 1 it is a share
-    "evaluation_strategy": "eval_strategy",
-    "group_by_length": "train_sampling_strategy",
-    "per_gpu_train_batch_size": "per_device_train_batch_size",
-    "no_cuda": "use_cpu",
-    "torch_dtype": "dtype",
-    "tokenizer": "processing_class",
-}
 
 
 def check(setup: Setup) -> Iterable[Finding]:
@@ -73,7 +61,7 @@ def _fields(kind: Any) -> Iterator[str]:
 
 def _instead(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, 1, 0.75)
-    new = RENAMED.get(name) or (near[0] if near else None)
+    new = new_argument(name) or (near[0] if near else None)
     return f"{new}:   # instead of {name}" if new else f"leave {name} out"
 
 
