@@ -35,9 +35,9 @@ def speed(rounds: int = 3) -> dict[str, Any]:
     import torch
     from transformers import pipeline
 
-    from sft_helpers.experiments import Run, run_here
     from sft_helpers.models import load
     from sft_helpers.quiet import quiet_libraries
+    from sft_helpers.training.runs import Run, run_here
 
     quiet_libraries()
     torch.set_num_threads(1)
@@ -98,7 +98,7 @@ def coverage(trials: int = 2_000) -> list[dict[str, Any]]:
 
 def seeds(count: int = 3) -> list[dict[str, Any]]:
     """The notebook's two arms over seeds: refusal, invention, known and unknown facts."""
-    from sft_helpers.experiments import run_all
+    from sft_helpers.training.runs import run_all
 
     runs = [run for seed in range(count) for run in strangers.stranger_runs(seed)]
     rows = []

@@ -9,7 +9,7 @@ from typing import Any
 
 from sft_helpers import town
 from sft_helpers.evaluation import ask
-from sft_helpers.experiments import Run
+from sft_helpers.training.runs import Run
 
 Row = dict[str, Any]
 KNOWN, REFUSED = 600, 75  # rows about residents; rows about refused strangers, and about newcomers

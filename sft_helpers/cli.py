@@ -206,7 +206,7 @@ def run(args: argparse.Namespace) -> int:
         import trl  # noqa: F401
 
     from sft_helpers.display.monitor import watch
-    from sft_helpers.stages import Options, Pipeline, Stopped
+    from sft_helpers.training.pipeline import Options, Pipeline, Stopped
 
     options = Options(
         train=args.train,

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from sft_helpers import experiments
 from sft_helpers.clinic import Setup
 from sft_helpers.clinic.cases import (
     LORA,
@@ -28,7 +27,8 @@ from sft_helpers.clinic.runs import Chart, chart, train
 from sft_helpers.display.clinic import chart_html, findings_html, healing_html
 from sft_helpers.errors import SFTHelpersError
 from sft_helpers.models import load
-from sft_helpers.signs import Sign
+from sft_helpers.training import runs
+from sft_helpers.training.signs import Sign
 from sft_helpers.training.watch import History
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "10_pitfall_clinic.ipynb"
@@ -213,7 +213,7 @@ def test_a_frozen_run_moves_nothing():
 def test_a_set_up_is_run_once_and_a_refusal_is_told(monkeypatch):
     """A thread stands in for the worker processes; what they do is `train`, tested above."""
     with ThreadPoolExecutor(1) as pool:
-        monkeypatch.setattr(experiments, "_pool", pool)
+        monkeypatch.setattr(runs, "_pool", pool)
         quick = Setup(sound().rows[:16], {"max_steps": 1})
         assert chart(quick) is chart(quick.mend(assistant_only_loss=True))
         with pytest.raises(SFTHelpersError, match="no_such_argument"):

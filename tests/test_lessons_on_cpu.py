@@ -138,8 +138,8 @@ from sft_helpers import machine, town
 from sft_helpers.clinic.cases import sound
 from sft_helpers.masking import supervised_view
 from sft_helpers.memory.measure import two_steps
-from sft_helpers.run_model import build_trainer
-from sft_helpers.runs import Run, build
+from sft_helpers.training.run_model import build_trainer
+from sft_helpers.training.grids import Run, build
 from sft_helpers.training.recipe import recipe
 
 assert torch.cuda.is_available() and torch.cuda.device_count() == 1

@@ -16,13 +16,14 @@ import psutil
 import pytest
 from joblib.externals.loky.backend import context
 
-from sft_helpers import cli, doctor, experiments, hardware, town
+from sft_helpers import cli, doctor, hardware, town
 from sft_helpers.errors import EnvironmentProblem
 from sft_helpers.files import sha256
 from sft_helpers.hardware import Hardware, detect_hardware, measure_bf16_ratio
 from sft_helpers.machine import NAMES, profile, texts
-from sft_helpers.template_checks import trl_verdict
-from sft_helpers.templates import family
+from sft_helpers.templates.checks import trl_verdict
+from sft_helpers.templates.render import family
+from sft_helpers.training import runs
 
 ROOT = Path(__file__).resolve().parent.parent
 SLOW_CPU = Hardware("cpu", "an old CPU", cores=4, memory_gib=16, bf16_ratio=11.0)
@@ -179,7 +180,7 @@ def test_workers_and_profile_count_a_containers_quota(
     monkeypatch.setattr(context.os.path, "exists", lambda path: str(path).endswith("cpu.max"))
     monkeypatch.setattr(context, "_cpu_count_affinity", lambda _: 8)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert experiments.workers() == cores
+    assert runs.workers() == cores
     assert detect_hardware.__wrapped__().cores == cores
 
 

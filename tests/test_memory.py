@@ -152,7 +152,7 @@ def test_quantized_bytes_are_those_of_the_loaded_model():
     from transformers import BitsAndBytesConfig
 
     from sft_helpers.models import load
-    from sft_helpers.quantization import model_bytes
+    from sft_helpers.training.quantization import model_bytes
 
     config = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sft_helpers.runs import DEFAULTS
+from sft_helpers.training.grids import DEFAULTS
 
 Row = Mapping[str, Any]
 Bounds = tuple[float | None, float | None]

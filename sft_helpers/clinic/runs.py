@@ -1,4 +1,4 @@
-"""A clinic's set-up trained and measured: a real `SFTTrainer`, in the workers of `experiments`."""
+"""A clinic's set-up trained and measured: a real `SFTTrainer`, in workers of `training.runs`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sft_helpers.errors import SFTHelpersError
 
 if TYPE_CHECKING:
     from sft_helpers.clinic import Setup
-    from sft_helpers.signs import Sign
+    from sft_helpers.training.signs import Sign
     from sft_helpers.training.watch import History
 
 
@@ -52,7 +52,7 @@ def train(setup: Setup, seed: int = 0) -> Chart:
     from trl import SFTTrainer
 
     from sft_helpers.preparation import listening
-    from sft_helpers.signs import signs
+    from sft_helpers.training.signs import signs
     from sft_helpers.training.watch import record
 
     transformers.set_seed(seed)
@@ -147,12 +147,12 @@ _cache: dict[str, Future[Chart]] = {}
 
 def admit(setups: Sequence[Setup], seed: int = 0) -> None:
     """Start runs in the background; `chart` waits for one of them. A set-up is run only once."""
-    from sft_helpers import experiments
+    from sft_helpers.training import runs
 
     for setup in setups:
         key = _key(setup, seed)
         if key not in _cache:
-            _cache[key] = experiments.submit(train, setup, seed)
+            _cache[key] = runs.submit(train, setup, seed)
 
 
 def chart(setup: Setup, seed: int = 0) -> Chart:
@@ -162,7 +162,7 @@ def chart(setup: Setup, seed: int = 0) -> Chart:
         SFTHelpersError: the run failed; the message is TRL's own.
         EnvironmentProblem: a worker process died, most often for lack of memory.
     """
-    from sft_helpers import experiments
+    from sft_helpers.training import runs
 
     admit([setup], seed)
     key = _key(setup, seed)
@@ -170,7 +170,7 @@ def chart(setup: Setup, seed: int = 0) -> Chart:
         return _cache[key].result()
     except BrokenProcessPool as problem:
         _cache.clear()
-        raise experiments.worker_died() from problem
+        raise runs.worker_died() from problem
     except Exception as problem:
         del _cache[key]
         if isinstance(problem, SFTHelpersError):

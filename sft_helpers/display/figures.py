@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sft_helpers.signs import Record
+from sft_helpers.training.signs import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from sft_helpers.display.figures import History, loss_sentence
 from sft_helpers.display.html import Html, page, visible, visible_text
-from sft_helpers.signs import signs
+from sft_helpers.training.signs import signs
 from sft_helpers.training.watch import record
 
 if TYPE_CHECKING:

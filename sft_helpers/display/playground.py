@@ -15,10 +15,10 @@ from markupsafe import Markup
 from sft_helpers.display.html import Html, page, table, text_block, visible, visible_text
 from sft_helpers.display.widgets import script, show, static_only
 from sft_helpers.errors import DataError
-from sft_helpers.template_checks import Check, Traits, traits, trl_verdict
-from sft_helpers.template_parity import Parity
-from sft_helpers.template_reader import Step, explain
-from sft_helpers.templates import (
+from sft_helpers.templates.checks import Check, Traits, traits, trl_verdict
+from sft_helpers.templates.parity import Parity
+from sft_helpers.templates.reader import Step, explain
+from sft_helpers.templates.render import (
     Family,
     Messages,
     Rendering,
@@ -97,7 +97,7 @@ def reader_html(steps: Sequence[Step]) -> Html:
     """Return a template tag by tag: its code, what it means, what it did here, what it printed.
 
     Args:
-        steps: from `sft_helpers.template_reader.explain`.
+        steps: from `sft_helpers.templates.reader.explain`.
     """
     rows = []
     for step in steps:
@@ -123,7 +123,7 @@ def traits_html(rows: Sequence[Traits], verdicts: Mapping[str, str] | None = Non
     """Return what templates do to conversations, one row each.
 
     Args:
-        rows: from `sft_helpers.template_checks.traits`.
+        rows: from `sft_helpers.templates.checks.traits`.
         verdicts: name to "accepted", "patched" or "refused", what TRL does with each.
     """
     listed = [
@@ -192,7 +192,7 @@ def show_reader(source: Any, messages: Messages, **options: Any) -> None:
     Args:
         source: a `Family`, its name, the source of a template, or a tokenizer.
         messages: the conversation.
-        options: as for `sft_helpers.templates.render`.
+        options: as for `sft_helpers.templates.render.render`.
     """
     rendering = render(source, messages, **options)
     if rendering.error:

@@ -9,10 +9,10 @@ from typing import Any
 import anywidget
 import traitlets
 
-from sft_helpers.adapters import Adapter
 from sft_helpers.display.html import Html, page, table
 from sft_helpers.display.widgets import script, show, static_only
 from sft_helpers.errors import DataError
+from sft_helpers.training.adapters import Adapter
 
 HERE = Path(__file__).parent
 # fp32 gradient and two AdamW moments for each parameter that trains.

@@ -11,7 +11,7 @@ import traitlets
 from sft_helpers.display.html import Html, page, table
 from sft_helpers.display.widgets import script, show, static_only
 from sft_helpers.errors import DataError
-from sft_helpers.scaling import (
+from sft_helpers.scaling.arithmetic import (
     BATCHES,
     DEVICES,
     LENGTHS,

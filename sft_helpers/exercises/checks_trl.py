@@ -31,8 +31,8 @@ Function = Callable[..., Any]
 
 def mended_template(say: Say, answer: Any) -> str | None:
     """Render the learner's template and say which flaw is left."""
-    from sft_helpers.template_checks import bare_tokenizer, trl_verdict
-    from sft_helpers.templates import Family, render
+    from sft_helpers.templates.checks import bare_tokenizer, trl_verdict
+    from sft_helpers.templates.render import Family, render
 
     material = topic("chat_templates").material
     turns: list[dict[str, str]] = material.TURNS
@@ -187,8 +187,8 @@ def kept_of_each_weight(say: Say, answer: Mapping[str, float]) -> str | None:
 
 def every_layer_adapted(say: Say, answer: Any) -> str | None:
     """Place the adapter on Phi-3 with PEFT and look which layers have none."""
-    from sft_helpers.adapters import count
     from sft_helpers.errors import DataError
+    from sft_helpers.training.adapters import count
 
     if not isinstance(answer, (str, list, tuple, set)):
         return say("kind")
@@ -220,7 +220,7 @@ def restored_block(say: Say, function: Function) -> str | None:
     """Compare with bitsandbytes on a block whose largest value is negative."""
     import torch
 
-    from sft_helpers.quantization import code_book, round_trip
+    from sft_helpers.training.quantization import code_book, round_trip
 
     weights, book = block(), code_book("nf4")
     found = items(returned(function, list(weights), list(book)), say("items"))
@@ -308,7 +308,7 @@ def rows_that_fit(say: Say, function: Function) -> str | None:
 
 def simplest_that_fits(say: Say, answer: Any) -> str | None:
     """Compare with the arithmetic of `scaling`, and say which number decides."""
-    from sft_helpers import scaling
+    from sft_helpers.scaling import arithmetic as scaling
 
     material = topic("scaling_out").material
     answer = choices(answer, material.CASES, material.CHOICES)

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from sft_helpers.templates import Messages
+from sft_helpers.templates.render import Messages
 
 Server = Callable[[Messages], list[int]]
 

@@ -12,7 +12,7 @@ from sft_helpers.export.gguf import NotWritten, converter, to_gguf
 from sft_helpers.export.merge import RECORD, adapter_base, merge, read_record, save
 from sft_helpers.export.serving import MISSING, SAMPLE, LlamaCpp, available, check_parity
 from sft_helpers.files import write_whole
-from sft_helpers.templates import plain_text
+from sft_helpers.templates.render import plain_text
 
 
 def hand_over(args: Namespace) -> dict[str, Any]:
@@ -77,8 +77,8 @@ def hand_over(args: Namespace) -> dict[str, Any]:
 
 def _check_saved(model: Any, tokenizer: Any, place: Path, dtype: str, found: Any) -> None:
     """Load the folder again and compare logits."""
-    from sft_helpers.adapters import max_logit_difference
     from sft_helpers.models import load
+    from sft_helpers.training.adapters import max_logit_difference
 
     again, _ = load(str(place), dtype=dtype)
     texts = [text for row in SAMPLE if (text := plain_text(tokenizer, row)[0])]

@@ -148,7 +148,7 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     Raises:
         ModelError: there is no template, or it ends an answer without a special token.
     """
-    from sft_helpers.template_checks import traits
+    from sft_helpers.templates.checks import traits
 
     behind = traits(tokenizer).end
     ids = tokenizer(behind, add_special_tokens=False)["input_ids"] if behind else []

@@ -19,8 +19,8 @@ from pandas import DataFrame
 
 from sft_helpers.errors import DataError, EnvironmentProblem, ModelError
 from sft_helpers.evaluation import Answer
-from sft_helpers.template_parity import parity
-from sft_helpers.templates import Messages
+from sft_helpers.templates.parity import parity
+from sft_helpers.templates.render import Messages
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

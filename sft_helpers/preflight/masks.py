@@ -9,7 +9,7 @@ import numpy as np
 
 from sft_helpers.formats.kinds import format_of
 from sft_helpers.preflight.findings import Finding, finding
-from sft_helpers.template_checks import trl_verdict
+from sft_helpers.templates.checks import trl_verdict
 
 if TYPE_CHECKING:
     from sft_helpers.preflight.setup import Setup

@@ -10,8 +10,8 @@ from sft_helpers.formats.messages import role_of
 from sft_helpers.masking import IGNORED
 from sft_helpers.preflight.findings import Finding, finding
 from sft_helpers.preflight.scan import THINK, content, conversation
-from sft_helpers.template_checks import Check, check_template
-from sft_helpers.template_reader import prints_what_a_clock_says
+from sft_helpers.templates.checks import Check, check_template
+from sft_helpers.templates.reader import prints_what_a_clock_says
 
 if TYPE_CHECKING:
     from sft_helpers.preflight.setup import Setup

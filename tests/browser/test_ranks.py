@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from sft_helpers.adapters import count
 from sft_helpers.display.ranks import facts
+from sft_helpers.training.adapters import count
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 VIEW = r"""
-from sft_helpers.adapters import rank_grid
+from sft_helpers.training.adapters import rank_grid
 from sft_helpers.display import show
 from sft_helpers.display.ranks import ranks_html, show_ranks
 grid = rank_grid(("tiny", "Qwen2.5-7B"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from sft_helpers.scaling import find_parts, memory_per_device
+from sft_helpers.scaling.arithmetic import find_parts, memory_per_device
 from tests.browser.test_views import shoot
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 VIEW = r"""
 from sft_helpers.display import show
 from sft_helpers.display.scaling import scaling_explorer, scaling_html
-from sft_helpers.scaling import find_parts
+from sft_helpers.scaling.arithmetic import find_parts
 scaling_explorer()
 show(html=scaling_html(find_parts("Qwen2.5-7B"), 8), alt="without a widget")
 """

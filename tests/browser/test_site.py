@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 GRAVE = ("serious", "critical")
 CELL = r"""
-from sft_helpers.adapters import rank_grid
+from sft_helpers.training.adapters import rank_grid
 from sft_helpers.display.ranks import show_ranks
 from sft_helpers.display.scaling import scaling_explorer
 from sft_helpers.exercises import Question, quiz

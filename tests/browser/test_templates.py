@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 CELLS = [
     "from sft_helpers.display.playground import *\n"
-    "from sft_helpers.templates import family, render\n"
+    "from sft_helpers.templates.render import family, render\n"
     "playground(left='qwen3', right='llama3')",
     "chat = [{'role': 'user', 'content': 'Which pet? <b>'},\n"
     "        {'role': 'assistant', 'content': 'A raven.'}]\n"

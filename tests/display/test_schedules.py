@@ -24,8 +24,8 @@ def curves():
 
 
 def test_a_curve_is_what_a_trainer_uses(tmp_path):
-    from sft_helpers.experiments import Run, run_here
     from sft_helpers.town import read_rows
+    from sft_helpers.training.runs import Run, run_here
 
     settings = {
         "max_steps": 10,

@@ -58,7 +58,7 @@ def test_02_the_gap_is_where_the_hint_says():
 
 
 def test_03_the_places_are_what_the_templates_do():
-    from sft_helpers.templates import render
+    from sft_helpers.templates.render import render
 
     asked = topic("chat_templates").material.ASKED
     prompt, question = (m["content"] for m in asked[:2])
@@ -105,7 +105,7 @@ def test_05_exactly_one_length_is_right():
 
 
 def test_06_the_kits_own_signs_agree_with_the_diagnosis():
-    from sft_helpers.signs import signs
+    from sft_helpers.training.signs import signs
     from sft_helpers.training.watch import Probe
 
     expected = {
@@ -194,7 +194,7 @@ def test_07b_no_held_out_question_is_trained_and_every_answer_has_the_format():
 
 
 def test_08_the_parts_of_the_7b_are_those_of_its_modules():
-    from sft_helpers.adapters import count
+    from sft_helpers.training.adapters import count
 
     found = count("Qwen2.5-7B", "all-linear", 1)
     linear = sum(m.outputs * m.inputs * m.layers for m in found.modules)

@@ -16,7 +16,7 @@ FOUR_BIT = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "use_bnb_nested_
 
 
 def far(one, other, tokenizer):
-    from sft_helpers.adapters import max_logit_difference
+    from sft_helpers.training.adapters import max_logit_difference
 
     return max_logit_difference(one, other, tokenizer, TEXTS)
 

@@ -126,7 +126,7 @@ def family(name: str) -> Any:
 
     Its end token is the one that ends a turn, as in an instruction-tuned model.
     """
-    from sft_helpers.template_checks import bare_tokenizer, traits
+    from sft_helpers.templates.checks import bare_tokenizer, traits
 
     found = bare_tokenizer(name)
     found.eos_token = traits(name).end.strip()

@@ -57,7 +57,7 @@ def big(rate: float, adapter: bool) -> dict[str, Any]:
     """Qwen2.5-7B's configuration."""
     import transformers
 
-    from sft_helpers.adapters import SHAPES
+    from sft_helpers.training.adapters import SHAPES
 
     kind, shape = SHAPES["Qwen2.5-7B"]
     base = lora() if adapter else run()

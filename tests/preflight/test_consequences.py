@@ -16,7 +16,7 @@ from sft_helpers import town
 from sft_helpers.lesson import expect
 from sft_helpers.models import load
 from sft_helpers.preflight import Report, preflight
-from sft_helpers.runs import DEFAULTS, Outcome, Run
+from sft_helpers.training.grids import DEFAULTS, Outcome, Run
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +76,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
 @pytest.fixture(scope="module")
 def done(runs: dict[str, Run]) -> dict[str, Outcome]:
     """All of them trained."""
-    from sft_helpers.experiments import run_all
+    from sft_helpers.training.runs import run_all
 
     return dict(zip(runs, run_all(list(runs.values())), strict=True))
 

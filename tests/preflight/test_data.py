@@ -72,7 +72,7 @@ def asked_again(who: str) -> dict[str, Any]:
 
 
 def gemma(*turns: dict[str, Any]) -> dict[str, Any]:
-    from sft_helpers.templates import as_family
+    from sft_helpers.templates.render import as_family
 
     given = tokenizer(chat_template=as_family("gemma").training_text)
     return with_turns(*turns) | {"tokenizer": given}

@@ -30,7 +30,7 @@ def phi3() -> Any:
     """Phi-3-mini's configuration: its projections have other names than Llama's."""
     import transformers
 
-    from sft_helpers.adapters import SHAPES
+    from sft_helpers.training.adapters import SHAPES
 
     kind, shape = SHAPES["Phi-3-mini"]
     return getattr(transformers, kind)(**shape)

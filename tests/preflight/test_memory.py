@@ -16,7 +16,7 @@ def seven_billion(method: str, **changes: Any) -> dict[str, Any]:
     import transformers
     from peft import LoraConfig
 
-    from sft_helpers.adapters import SHAPES
+    from sft_helpers.training.adapters import SHAPES
 
     kind, shape = SHAPES["Qwen2.5-7B"]
     adapter = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")

@@ -22,7 +22,7 @@ PLAIN = {"assistant_only_loss": False}
 
 def templated(template: str | None, **changes: Any) -> dict[str, Any]:
     """The tiny model with another template."""
-    from sft_helpers.templates import as_family
+    from sft_helpers.templates.render import as_family
 
     text = None if template is None else as_family(template).text
     return setup(tokenizer=tokenizer(chat_template=text), **changes)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sft_helpers.signs import signs
+from sft_helpers.training.signs import signs
 from sft_helpers.training.watch import Probe
 
 STEPS = list(range(5, 101, 5))
@@ -112,8 +112,8 @@ def test_a_panel_that_does_not_stop_yet_is_no_alarm_at_the_beginning():
 
 
 def test_real_runs_good_and_bad(tmp_path):
-    from sft_helpers.experiments import Run, run_here
     from sft_helpers.town import read_rows
+    from sft_helpers.training.runs import Run, run_here
 
     rows = read_rows("sft_train.jsonl")[:64]
     found = {

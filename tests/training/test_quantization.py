@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from data.make.town import single_turn
-from sft_helpers.adapters import max_logit_difference
 from sft_helpers.errors import DataError, SFTHelpersError
 from sft_helpers.models import exact_inference, load, resolve
-from sft_helpers.quantization import (
+from sft_helpers.training.adapters import max_logit_difference
+from sft_helpers.training.grids import Run, run_here
+from sft_helpers.training.quantization import (
     KINDS,
     MERGES,
     changed_codes,
@@ -25,7 +26,6 @@ from sft_helpers.quantization import (
     round_trip,
     update_kept,
 )
-from sft_helpers.runs import Run, run_here
 
 NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": "float32"}
 FEW = settings(

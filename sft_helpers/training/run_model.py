@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sft_helpers.run_folder import remove
+from sft_helpers.training.run_folder import remove
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -99,8 +99,8 @@ def train_and_save(trainer: Any, place: Path, follow: Callable[[Any], Any]) -> R
         place: folder for the model; it is replaced whole or not at all.
         follow: called with the trainer before it trains, such as `watch`.
     """
-    from sft_helpers.checkpoints import last_sound, resume
     from sft_helpers.errors import ModelError
+    from sft_helpers.training.checkpoints import last_sound, resume
 
     checkpoints = Path(trainer.args.output_dir)
     try:

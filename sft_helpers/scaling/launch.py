@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from sft_helpers.errors import DataError, SFTHelpersError
-from sft_helpers.rehearsal import require_deepspeed
+from sft_helpers.scaling.rehearsal import require_deepspeed
 
 CONFIGS = ("ddp", "fsdp2_grad_op", "fsdp2_full", "zero2")
 # Where an error that a process died of begins, and lines that only say where it happened.
@@ -31,7 +31,7 @@ class Launch:
         command: what was run, as typed in a shell.
         returncode: 0 if every process ended well.
         seconds: time that the command took, imports included.
-        reports: one per process that lived to write one, see `distributed_worker.report_of`.
+        reports: one per process that lived to write one, see `worker.report_of`.
         output: what the command and its processes printed, standard error included.
         output_dir: where the model and its checkpoints are.
     """
@@ -130,7 +130,7 @@ def launch(
     if expect is None:
         expect = config or "single"
         expect = expect if expect in (*CONFIGS, "single") else ""
-    launcher, program = [], ["sft_helpers.distributed_worker", "--config"]
+    launcher, program = [], ["sft_helpers.scaling.worker", "--config"]
     if file is not None:
         launcher = ["accelerate.commands.launch", "--config_file", str(file)]
         launcher += ["--num_processes", str(processes), "--main_process_port", "0"]

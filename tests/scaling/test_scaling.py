@@ -15,20 +15,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from sft_helpers import rehearsal
 from sft_helpers.display.scaling import COMPONENTS, scaling_data, scaling_explorer, scaling_html
-from sft_helpers.distributed_worker import check_strategy, strategy_of
 from sft_helpers.errors import DataError, EnvironmentProblem
-from sft_helpers.launching import (
-    CONFIGS,
-    Launch,
-    _last_error,
-    config_file,
-    launch,
-    launch_folder,
-)
 from sft_helpers.lesson import expect
-from sft_helpers.scaling import (
+from sft_helpers.scaling import rehearsal
+from sft_helpers.scaling.arithmetic import (
     DEVICES,
     STRATEGIES,
     Parts,
@@ -44,9 +35,18 @@ from sft_helpers.scaling import (
     steps_per_epoch,
     traffic_per_step,
 )
+from sft_helpers.scaling.launch import (
+    CONFIGS,
+    Launch,
+    _last_error,
+    config_file,
+    launch,
+    launch_folder,
+)
+from sft_helpers.scaling.worker import check_strategy, strategy_of
 
 FOR_TPUS = {"downcast_bf16", "tpu_env"}
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TRL_FILES = {
     "ddp": "multi_gpu",
     "zero2": "zero2",
@@ -204,7 +204,7 @@ def sky(tmp_path):
 def test_a_cluster_file_gives_a_command_that_accelerate_and_trl_read(start, tmp_path):
     from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
 
-    from sft_helpers.distributed_worker import WorkerArguments
+    from sft_helpers.scaling.worker import WorkerArguments
 
     command, *arguments = start(tmp_path)
     assert command == "launch"
@@ -214,7 +214,7 @@ def test_a_cluster_file_gives_a_command_that_accelerate_and_trl_read(start, tmp_
     assert (read.num_machines, read.num_processes, read.machine_rank) == (2, 16, 1)
     assert read.main_process_ip in ("node-a", "10.0.0.1")
     assert read.main_process_port >= 20000
-    assert (read.module, read.training_script) == (True, "sft_helpers.distributed_worker")
+    assert (read.module, read.training_script) == (True, "sft_helpers.scaling.worker")
     rest = read.training_script_args
     rest[rest.index("--config") + 1] = str(launch_folder() / "sft.yaml")
     rest[rest.index("--bf16") + 1] = "false"  # there is no GPU here

@@ -15,8 +15,8 @@ import yaml
 from sft_helpers import town
 from sft_helpers.cli import build_parser
 from sft_helpers.errors import DataError, EnvironmentProblem, SFTHelpersError
-from sft_helpers.run_folder import RunFolder
-from sft_helpers.run_setup import hold_out, read_config
+from sft_helpers.training.run_folder import RunFolder
+from sft_helpers.training.run_setup import hold_out, read_config
 
 BASE = str(town.data_dir() / "base")
 OWN = town.data_dir("own")
@@ -226,7 +226,7 @@ def test_the_config_is_read_as_trl_reads_it(tmp_path):
 
 def rows_of(tmp_path, monkeypatch, options) -> Path:
     """The folder `rows` of a run that is stopped before preflight looks at it."""
-    from sft_helpers.stages import Pipeline, Stopped
+    from sft_helpers.training.pipeline import Pipeline, Stopped
 
     def stop(self):
         raise Stopped({})
@@ -243,7 +243,7 @@ def read(path: Path) -> list[dict]:
 
 def test_rows_of_prompt_and_completion_stay_in_that_shape(tmp_path, monkeypatch):
     """TRL's completion-only loss depends on it."""
-    from sft_helpers.stages import Options
+    from sft_helpers.training.pipeline import Options
 
     formats = town.data_dir("formats")
     options = Options(train=str(formats / "prompt_completion_messages.jsonl"), holdout=0.2)
@@ -254,7 +254,7 @@ def test_rows_of_prompt_and_completion_stay_in_that_shape(tmp_path, monkeypatch)
 
 
 def test_a_file_of_held_out_rows_is_used_whole_and_not_trained_on(tmp_path, monkeypatch):
-    from sft_helpers.stages import Options
+    from sft_helpers.training.pipeline import Options
 
     chats = read(OWN / "chats.jsonl")
     held = tmp_path / "held.jsonl"
@@ -271,7 +271,7 @@ def test_a_file_of_held_out_rows_is_used_whole_and_not_trained_on(tmp_path, monk
 
 def attempt(config: str, kill: tuple[str, str]) -> None:
     """Run to the end, or die by SIGKILL: at the start of a stage, in it, or before its record."""
-    from sft_helpers.stages import Options, Pipeline
+    from sft_helpers.training.pipeline import Options, Pipeline
     from sft_helpers.training.watch import record
 
     def die() -> None:
@@ -302,7 +302,9 @@ def attempt(config: str, kill: tuple[str, str]) -> None:
 def processes():
     """Processes that have TRL imported already: a kill costs no ten seconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["trl.trainer.sft_trainer", "peft", "sft_helpers.stages"])
+    context.set_forkserver_preload(
+        ["trl.trainer.sft_trainer", "peft", "sft_helpers.training.pipeline"]
+    )
     return context
 
 

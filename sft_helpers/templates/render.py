@@ -173,7 +173,7 @@ def family(name: str) -> Family:
         f"TRL ships no template named {name!r}",
         hint=f"did you mean {' or '.join(map(repr, near))}?"
         if near
-        else "sft_helpers.templates.families() lists them",
+        else "sft_helpers.templates.render.families() lists them",
     )
 
 
@@ -280,7 +280,7 @@ def render(
     """
     import jinja2
 
-    from sft_helpers.template_spans import find_spans
+    from sft_helpers.templates.spans import find_spans
 
     template = as_family(source)
     problem = problem_of(messages)

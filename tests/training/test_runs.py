@@ -10,7 +10,9 @@ from dataclasses import replace
 import pytest
 
 from sft_helpers.errors import DataError, SFTHelpersError
-from sft_helpers.experiments import (
+from sft_helpers.lesson import expect
+from sft_helpers.town import read_rows
+from sft_helpers.training.runs import (
     Outcome,
     Run,
     over_seeds,
@@ -21,8 +23,6 @@ from sft_helpers.experiments import (
     store,
     text_loss,
 )
-from sft_helpers.lesson import expect
-from sft_helpers.town import read_rows
 from sft_helpers.training.watch import History
 
 ROWS = read_rows("sft_train.jsonl")[:64]

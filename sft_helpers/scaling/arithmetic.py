@@ -175,13 +175,13 @@ def parts_of(model: str, method: str, length: int, batch: int) -> Parts:
 
 def parts_file() -> Path:
     """Where the predicted parts are kept, so that the explorer need not wait for them."""
-    from sft_helpers.launching import launch_folder
+    from sft_helpers.scaling.launch import launch_folder
 
     return launch_folder() / "parts.json"
 
 
 def record_parts() -> None:
-    """Predict all parts anew and write them down: `python -m sft_helpers.scaling`."""
+    """Predict all parts anew and write them down: `python -m sft_helpers.scaling.arithmetic`."""
     found = [
         parts_of(model, method, length, batch)
         for model in MODELS
@@ -228,7 +228,7 @@ def collectives(report: dict[str, Any]) -> dict[str, int]:
 def measured_traffic(report: dict[str, Any]) -> float:
     """Bytes sent per device in the counted step of a launch, over the bytes of all weights.
 
-    From the tensors that the collectives were given (`distributed_worker.traffic`), sent round a
+    From the tensors that the collectives were given (`worker.traffic`), sent round a
     ring. The weights are those of a model that trains whole, in the dtype of the run.
     """
     devices = int(report["num_processes"])

@@ -21,7 +21,7 @@ import numpy as np
 
 from sft_helpers.errors import DataError, EnvironmentProblem, SFTHelpersError
 from sft_helpers.quiet import quiet_libraries
-from sft_helpers.runs import DEFAULTS, Outcome, Run, build, run_here, text_loss
+from sft_helpers.training.grids import DEFAULTS, Outcome, Run, build, run_here, text_loss
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from sft_helpers.errors import DataError
-from sft_helpers.template_checks import trl_verdict
-from sft_helpers.template_spans import shared_prefix
-from sft_helpers.templates import Messages, as_family, problem_of, render
+from sft_helpers.templates.checks import trl_verdict
+from sft_helpers.templates.render import Messages, as_family, problem_of, render
+from sft_helpers.templates.spans import shared_prefix
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

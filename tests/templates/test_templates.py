@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sft_helpers import templates
 from sft_helpers.errors import DataError, EnvironmentProblem, ModelError
-from sft_helpers.template_checks import bare_tokenizer, check_template, traits, trl_verdict
-from sft_helpers.template_parity import parity
-from sft_helpers.template_reader import explain, tags, trace
-from sft_helpers.template_spans import PROBE
-from sft_helpers.templates import (
+from sft_helpers.templates import render as templates
+from sft_helpers.templates.checks import bare_tokenizer, check_template, traits, trl_verdict
+from sft_helpers.templates.parity import parity
+from sft_helpers.templates.reader import explain, tags, trace
+from sft_helpers.templates.render import (
     Family,
     as_family,
     compare,
@@ -27,6 +26,7 @@ from sft_helpers.templates import (
     template_folder,
     wants_blocks,
 )
+from sft_helpers.templates.spans import PROBE
 
 NAMES = [path.stem for path in sorted(template_folder().glob("*.jinja"))]
 CHAT = [
@@ -92,7 +92,7 @@ def test_every_file_of_trl_is_listed_and_none_is_a_copy():
     assert len(listed) >= 30
     covered = {one.name for one in listed} | {o.training.name for o in listed if o.training_text}
     assert covered == set(NAMES)
-    folder = Path(templates.__file__).parent
+    folder = Path(templates.__file__).parents[1]
     assert list(folder.rglob("*.jinja")) == []
     for one in listed:
         assert one.text == (template_folder() / f"{one.name}.jinja").read_text("utf-8")

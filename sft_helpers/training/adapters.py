@@ -270,7 +270,7 @@ class Update:
 def updates(trainer: SFTTrainer) -> list[Update]:
     """What a run added to each linear layer: α/r·BA of an adapter, or trained − base weight.
 
-    A function of an importable module, so that `experiments.Run(measure=updates)` can carry it to
+    A function of an importable module, so that `runs.Run(measure=updates)` can carry it to
     a worker process.
 
     Raises:
@@ -291,7 +291,7 @@ def updates(trainer: SFTTrainer) -> list[Update]:
                 found.append(_update(path, delta, _dense(module.get_base_layer())))
         return found
     from sft_helpers.models import load
-    from sft_helpers.quantization import linear_layers
+    from sft_helpers.training.quantization import linear_layers
 
     before = dict(linear_layers(load(str(model.config._name_or_path))[0]))
     return [

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sft_helpers.template_reader import prints_what_a_clock_says
-from sft_helpers.template_spans import PROBE
-from sft_helpers.templates import (
+from sft_helpers.templates.reader import prints_what_a_clock_says
+from sft_helpers.templates.render import (
     Family,
     Messages,
     as_family,
@@ -22,6 +21,7 @@ from sft_helpers.templates import (
     render,
     wants_blocks,
 )
+from sft_helpers.templates.spans import PROBE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -1,6 +1,6 @@
 """The program that `accelerate launch` starts in every process: `trl sft`, with a report.
 
-    accelerate launch --config_file data/launch/ddp.yaml -m sft_helpers.distributed_worker \
+    accelerate launch --config_file data/launch/ddp.yaml -m sft_helpers.scaling.worker \
         --config data/launch/sft.yaml --expect ddp --expect_processes 8
 
 It reads the file that `trl sft --config` reads and trains with TRL's `SFTTrainer`. What it adds:
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from transformers.trainer_callback import TrainerCallback
 
 from sft_helpers.errors import EnvironmentProblem
-from sft_helpers.rehearsal import is_on, rehearse_on_cpu
+from sft_helpers.scaling.rehearsal import is_on, rehearse_on_cpu
 
 if TYPE_CHECKING:
     from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, SFTTrainer

@@ -1,6 +1,6 @@
 """One short run as plain data: what to train and ask, and what came of it.
 
-Training is TRL's `SFTTrainer` on the CPU; `experiments` does many runs side by side.
+Training is TRL's `SFTTrainer` on the CPU; `runs` does many runs side by side.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def run_here(run: Run, tell: Callable[[int], None] | None = None) -> Outcome:
             history.listeners.append(lambda now: tell(now.step))
         began = time.process_time()
         if run.resume:
-            from sft_helpers.checkpoints import resume
+            from sft_helpers.training.checkpoints import resume
 
             resume(trainer, say=False)
         else:

@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from data.make.town import single_turn
-from sft_helpers.adapters import (
+from sft_helpers.display.ranks import facts, in_units, ranks_data, ranks_html, show_ranks
+from sft_helpers.errors import DataError, SFTHelpersError
+from sft_helpers.machine import profile
+from sft_helpers.models import load
+from sft_helpers.training.adapters import (
     ATTENTION,
     MLP,
     TARGETS,
@@ -20,15 +24,11 @@ from sft_helpers.adapters import (
     skeleton,
     updates,
 )
-from sft_helpers.display.ranks import facts, in_units, ranks_data, ranks_html, show_ranks
-from sft_helpers.errors import DataError, SFTHelpersError
-from sft_helpers.machine import profile
-from sft_helpers.models import load
-from sft_helpers.quantization import linear_layers
-from sft_helpers.runs import Run, build, run_here
+from sft_helpers.training.grids import Run, build, run_here
+from sft_helpers.training.quantization import linear_layers
 from sft_helpers.training.recipe import recipe
 
-RECIPES = Path(__file__).parents[1] / "data" / "recipes"
+RECIPES = Path(__file__).parents[2] / "data" / "recipes"
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
 ROWS = single_turn("train", (0,))[:16]
 SHORT = {"max_steps": 2, "learning_rate": 4e-3}

@@ -12,8 +12,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sft_helpers.template_reader import trace
-from sft_helpers.templates import Family, Kind, Messages, Span, in_blocks, plain_text, wants_blocks
+from sft_helpers.templates.reader import trace
+from sft_helpers.templates.render import (
+    Family,
+    Kind,
+    Messages,
+    Span,
+    in_blocks,
+    plain_text,
+    wants_blocks,
+)
 
 _FIRST_MARK = 0xF0000
 _MARK = re.compile("[\U000f0000-\U000ffffd]")

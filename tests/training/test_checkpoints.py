@@ -11,9 +11,9 @@ import zipfile
 
 import pytest
 
-from sft_helpers.checkpoints import inspect, is_disk_full, last_sound, resume
 from sft_helpers.errors import EnvironmentProblem, ModelError
-from sft_helpers.experiments import Run, build
+from sft_helpers.training.checkpoints import inspect, is_disk_full, last_sound, resume
+from sft_helpers.training.runs import Run, build
 
 ADAPTER = {"r": 2, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}
 SAVING = {"max_steps": 6, "save_strategy": "steps", "save_steps": 2, "logging_steps": 1}
@@ -164,8 +164,8 @@ FULL = """
 import resource, sys
 sys.path.insert(0, {tests!r})
 from test_checkpoints import a_run
-from sft_helpers.checkpoints import resume
-from sft_helpers.experiments import build
+from sft_helpers.training.checkpoints import resume
+from sft_helpers.training.runs import build
 
 trainer, _ = build(a_run({folder!r}), {folder!r})
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))

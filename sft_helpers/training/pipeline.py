@@ -15,9 +15,9 @@ from typing import Any
 
 from sft_helpers.errors import DataError
 from sft_helpers.files import sha256
-from sft_helpers.run_folder import RunFolder
-from sft_helpers.run_model import ask, build_trainer, checkpointed, fetch, train_and_save
-from sft_helpers.run_setup import Row, card_arguments, hold_out, read_config, sources
+from sft_helpers.training.run_folder import RunFolder
+from sft_helpers.training.run_model import ask, build_trainer, checkpointed, fetch, train_and_save
+from sft_helpers.training.run_setup import Row, card_arguments, hold_out, read_config, sources
 
 STAGES = ("data", "clean", "preflight", "before", "train", "after", "card")
 # TRL's completion-only loss depends on this shape, so rows that come in it stay in it.

@@ -1,0 +1,1 @@
+"""More than one process: arithmetic, launch files, and what really ran."""

@@ -1,0 +1,1 @@
+"""Chat templates: rendered, read back line by line, compared and checked."""
