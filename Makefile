@@ -23,7 +23,7 @@ SETUP = @for python in "$(PYTHON)" python3.13 python3.12 python3.11 python; do \
   echo "Stopped: Python 3.11 or newer with its venv module is needed (on Debian and Ubuntu: apt-get install python3 python3-venv): install it, or name one that you have: make install PYTHON=/path/to/python3.12" >&2; exit 1
 
 .NOTPARALLEL:
-.PHONY: help install install-test quickstart lab test unit notebooks browser lab-check site site-check lint format strip lock town solutions class clean
+.PHONY: help install install-test quickstart lab test unit thorough notebooks browser lab-check site site-check lint format strip lock town solutions class clean
 
 help: ## list the targets
 	@echo "make quickstart is where to begin. All targets:"
@@ -42,7 +42,9 @@ lab: install ## set up, then open the notebooks in JupyterLab
 test: install-test lint unit notebooks browser site-check ## everything that must hold: lint, unit tests, every notebook, browser, site
 unit: install-test ## unit tests, two at a time, without network; leaves build/test-results.jsonl
 	@rm -f build/test-results.jsonl
-	@SFT_TEST_RESULTS="$(CURDIR)/build/test-results.jsonl" $(PYTEST) -n 2 --dist worksteal -m "not browser" tests
+	@SFT_TEST_RESULTS="$(CURDIR)/build/test-results.jsonl" $(PYTEST) -n 2 --dist worksteal -m "not browser and not thorough" tests
+thorough: install-test ## every set-up of the goldens, for who rebuilds a room (10 minutes more)
+	@$(PYTEST) -n 2 --dist worksteal -m thorough tests/golden
 notebooks: install-test ## run every notebook, two at a time; leaves build/results.jsonl and build/timings.json
 	@rm -f build/results.jsonl build/timings.json build/notebooks.xml && mkdir -p build/executed && cp $(NOTEBOOKS) build/executed/
 	@PYTHONPATH="$(CURDIR)/tools/offline" SFT_RESULTS="$(CURDIR)/build/results.jsonl" $(PYTEST) --nbmake --overwrite --nbmake-timeout=900 \

@@ -169,7 +169,7 @@ def entries(setting: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "setting",
-    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SETTINGS],
+    [pytest.param(name, marks=pytest.mark.thorough if name in SLOW else ()) for name in SETTINGS],
 )
 def test_the_same_rows_stay(setting: str) -> None:
     golden = {

@@ -2,7 +2,7 @@
 
 Entries of memory.json: SET-UP → peak in bytes and the parts at the highest moment, in bytes. The
 test holds the peak; of the parts those that are more than 5 % of the peak, to 1 % of the peak. Six
-of the twelve are marked slow.
+of the twelve are marked thorough.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def entry(name: str) -> dict[str, Any]:
     "name",
     [
         pytest.param(
-            name, marks=() if name in QUICK or name.startswith("tiny") else pytest.mark.slow
+            name, marks=() if name in QUICK or name.startswith("tiny") else pytest.mark.thorough
         )
         for name in SETUPS
     ],

@@ -2,7 +2,7 @@
 
 Entries of preflight.json: SET-UP → sorted list of [code, severity, count of rows]; facts/SET-UP →
 the run in numbers, of the sound set-ups; limits/METHOD/PARAMETERS → learning rates below and above
-which a warning comes. Most set-ups are marked slow; whoever works on preflight runs all of them:
+which a warning comes. Most set-ups are marked thorough; whoever works on preflight runs all of them:
 `pytest tests/golden/test_preflight.py -m ""`.
 """
 
@@ -119,9 +119,11 @@ def quick() -> set[str]:
 
 
 def marked() -> list[Any]:
-    """The names of the set-ups, all but the quick ones marked slow."""
+    """The names of the set-ups, all but the quick ones marked thorough."""
     fast = quick()
-    return [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in SETUPS]
+    return [
+        pytest.param(name, marks=() if name in fast else pytest.mark.thorough) for name in SETUPS
+    ]
 
 
 @pytest.mark.parametrize("name", marked())
