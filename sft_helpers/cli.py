@@ -13,6 +13,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,14 @@ from sft_helpers.errors import DataError, SFTHelpersError
 if TYPE_CHECKING:
     from sft_helpers.cleaning import Funnel, Report, Thresholds
     from sft_helpers.formats.record import Record
+    from sft_helpers.lint import Report as Findings
 
 LOADING = "Loading PyTorch, Transformers and TRL (10 to 30 seconds) ..."
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every sub-command, as `commands.yaml` has them."""
-    from sft_helpers import export_command, lint_command, memory_command
+    from sft_helpers import memory_command
 
     parser = argparse.ArgumentParser(
         prog="sft-helpers",
@@ -51,9 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         for words, options in entry["arguments"].items():
             _add(made, words, **options)
-    lint_command.add_parser(commands)
     memory_command.add_parser(commands)
-    export_command.add_parser(commands)
     return parser
 
 
@@ -495,6 +495,128 @@ def preflight(args: argparse.Namespace) -> int:
     else:
         show(report, Console(highlight=False))
     return 1 if report.has_errors else 0
+
+
+# --- lint ----------------------------------------------------------------------------------------
+
+LEVELS = {"error": "bold red", "warning": "yellow", "note": "cyan", "unknown": "dim"}
+
+
+def lint(args: argparse.Namespace) -> int:
+    """Read code without running it, and compare it with the installed packages.
+
+    Tutorials are written for the TRL of their day. `lint` names every import, argument and value
+    that the installed trl, transformers, peft, bitsandbytes and datasets refuse (error), ignore
+    (warning) or will drop (note), with file, cell and line, and what to write instead. What
+    depends on a condition or on another file is "unknown", never guessed. The YAML of `trl sft`
+    is read by `sft-helpers preflight`.
+
+    A line that shows an old form on purpose ends in `# lint: ok`; a notebook cell can carry the
+    tag `old-form`.
+
+    Exit code 0: nothing at error or warning level; 1: something; 2: a path or a file could not
+    be read (the others were).
+    """
+    from rich.console import Console
+
+    from sft_helpers import lint as room
+
+    console = Console(stderr=args.json)
+    with console.status("Reading the installed packages (5 to 20 seconds) ..."):
+        report = room.lint(args.paths, repair=args.fix)
+    if args.json:
+        print_json(report.to_json())
+    else:
+        _show_findings(report, console, unknown=args.unknown)
+    for problem in report.unreadable:
+        print(f"sft-helpers lint: {problem}", file=sys.stderr)
+    if report.unreadable:
+        return 2
+    return 1 if report.count("error") + report.count("warning") else 0
+
+
+def _show_findings(report: Findings, console: Any, *, unknown: bool) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from sft_helpers.installed import versions
+
+    for finding in report.mended:
+        change = " → ".join((finding.rename or {}).values())
+        console.print(f"[green]changed[/] {escape(finding.place)}: {escape(change)}")
+    shown = [row for row in report.findings if unknown or row.severity != "unknown"]
+    for file, rows in groupby(shown, key=lambda row: row.file):
+        table = Table(title=escape(file), title_justify="left", title_style="bold", expand=True)
+        table.add_column("line", no_wrap=True)
+        table.add_column("level", no_wrap=True)
+        table.add_column("what", ratio=1, overflow="fold")
+        table.add_column("instead", ratio=1, overflow="fold")
+        for row in rows:
+            level = f"[{LEVELS[row.severity]}]{row.severity}[/]"
+            where = row.place.removeprefix(row.file).lstrip(" :")
+            table.add_row(escape(where), level, escape(row.message), escape(row.fix))
+        console.print(table)
+    counts = {name: report.count(name) for name in ("error", "warning", "note", "unknown")}
+    told = ", ".join(f"{many} {name}{'s' if many != 1 else ''}" for name, many in counts.items())
+    files = "1 file" if report.files == 1 else f"{report.files} files"
+    console.print(f"{files}: {told.replace('unknowns', 'unknown')}.")
+    if counts["unknown"] and not unknown:
+        console.print("[dim]What cannot be told without running the code: --unknown lists it.[/]")
+    if any(row.rename for row in shown):
+        console.print("Plain renames can be made for you: --fix.")
+    if shown:
+        lessons = ", ".join(sorted({f"notebooks/{row.lesson}" for row in shown}))
+        console.print(f"Explained in {escape(lessons)}.")
+    held = ", ".join(f"{name} {version or 'missing'}" for name, version in versions().items())
+    console.print(f"[dim]Compared with {held}.[/]")
+
+
+# --- export --------------------------------------------------------------------------------------
+
+
+def export(args: argparse.Namespace) -> int:
+    """Hand a model over: merge, GGUF, model card, and a check of each.
+
+    Without --merge, --gguf, --card and --push it does the first three. A saved model is loaded
+    again and its logits compared; a GGUF file is given to llama.cpp, where that is installed, and
+    the token ids of its prompts are compared with those of training. llama.cpp's converter is
+    fetched once. The Hub is called only with --push and --upload.
+
+    Exit code 0: done and equal; 1: done, but a check found a difference, or the converter refuses
+    the model; 2: nothing to hand over, or no converter.
+    """
+    if args.upload and not args.push:
+        raise DataError("--upload needs --push OWNER/NAME", hint="name the repository to upload to")
+    from sft_helpers.export.hand_over import hand_over
+    from sft_helpers.quiet import quiet_libraries
+
+    quiet_libraries()
+
+    report = hand_over(args)
+    if args.json:
+        print_json(report)
+    else:
+        _print_export(report)
+    return 1 if report["problems"] else 0
+
+
+def _print_export(report: dict[str, Any]) -> None:
+    print(f"{report['folder']}:")
+    for name, size in report["files"].items():
+        print(f"  {name:<28}{size / 1e6:>10,.2f} MB")
+    for name, value in report["checks"].items():
+        print(f"{name.replace('_', ' ')}: {value:.3g}")
+    for line in report.get("parity", []):
+        print(f"  {line}")
+    for key in ("not_checked", "not_recorded"):
+        if key in report:
+            print(f"{key.replace('_', ' ')}: {report[key]}")
+    if plan := report.get("push"):
+        how = "Uploaded" if plan["done"] else "Dry run, nothing was sent. Would upload"
+        print(f"{how} to {plan['repository']} (private): {', '.join(plan['files'])}")
+        print(f"stays here: {', '.join(plan['left_out']) or 'nothing'}")
+    for problem in report["problems"]:
+        print(f"PROBLEM: {problem}")
 
 
 # --- the course --------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 Entries of preflight.json: SET-UP → sorted list of [code, severity, count of rows]; facts/SET-UP →
 the run in numbers, of the sound set-ups; limits/METHOD/PARAMETERS → learning rates below and above
-which a warning comes. Most set-ups are marked thorough; whoever works on preflight runs all of them:
-`pytest tests/golden/test_preflight.py -m ""`.
+which a warning comes. Most set-ups are marked thorough; whoever works on preflight runs
+all of them: `pytest tests/golden/test_preflight.py -m ""`.
 """
 
 from __future__ import annotations
