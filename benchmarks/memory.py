@@ -37,9 +37,10 @@ KEY = ("model", "method", "checkpointing", "length", "batch")
 
 def measure(model: str, method: str, checkpointing: bool, length: int, batch: int) -> Any:
     """Train two steps of one set-up and predict the same, beside two usual estimates."""
+    from sft_helpers.memory.rules import by_accelerate, by_thumb
+
     from sft_helpers.memory import predict
     from sft_helpers.memory.measure import measured_peak, two_steps
-    from sft_helpers.memory.rules import by_accelerate, by_thumb
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = two_steps(model, method, checkpointing, length, batch, folder)

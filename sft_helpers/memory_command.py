@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from sft_helpers.errors import DataError, SFTHelpersError
-from sft_helpers.memory import CARDS, METHODS, PRECISIONS, Account, predict, shipped
-from sft_helpers.memory.parts import MEANINGS
-from sft_helpers.memory.plan import Knob, knobs, largest_batch
+from sft_helpers.memory import Settings, predict, shapes
+from sft_helpers.memory.account import DTYPES, METHODS, PRECISIONS
+from sft_helpers.memory.plan import Plan
 
-TIGHT = 0.9  # of a card: above, what is left out may be too much
+CARD = 24.0  # GB, where none is named
 
 
 def add_parser(commands: Any) -> None:
@@ -24,33 +28,22 @@ def add_parser(commands: Any) -> None:
         description=run.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "model", nargs="?", help="a name (see below), a config.json, or a folder with one"
-    )
-    parser.add_argument("--config", type=Path, metavar="YAML", help="a file for `trl sft`")
-    parser.add_argument("--method", choices=METHODS, help="default: lora")
-    parser.add_argument("--length", type=int, help="tokens of the longest row (default: 1024)")
-    parser.add_argument("--batch", type=int, help="rows at a time (default: 1)")
-    parser.add_argument("--accumulation", type=int, help="batches for one step (default: 1)")
-    parser.add_argument(
-        "--checkpointing",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="recompute activations (default: on)",
-    )
-    parser.add_argument("--precision", choices=tuple(PRECISIONS), help="autocast (default: bf16)")
-    parser.add_argument(
-        "--weights",
-        choices=("float32", "bfloat16", "float16"),
-        help="dtype of the loaded base (default: float32 for full, bfloat16 for adapters in bf16)",
-    )
-    parser.add_argument("--optimizer", metavar="NAME", help="as SFTConfig(optim=...) has it")
-    parser.add_argument("--packing", action="store_true", default=None, help="rows are packed")
-    parser.add_argument("--rank", type=int, help="of the adapter on all linear layers")
-    parser.add_argument(
-        "--card", type=float, metavar="GB", help="find the largest batch for it (default: 24)"
-    )
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    add, on_or_off = parser.add_argument, argparse.BooleanOptionalAction
+    add("model", nargs="?", help="a name (see below), a config.json, or a folder with one")
+    add("--config", type=Path, metavar="YAML", help="a file for `trl sft`")
+    add("--method", choices=METHODS, help="default: lora")
+    add("--length", type=int, help="tokens of the longest row (default: 1024)")
+    add("--batch", type=int, help="rows at a time (default: 1)")
+    add("--accumulation", type=int, help="batches for one step (default: 1)")
+    add("--checkpointing", action=on_or_off, default=None, help="recompute activations (on)")
+    add("--precision", choices=tuple(PRECISIONS), help="autocast (default: bf16)")
+    add("--weights", choices=DTYPES, help="dtype of the loaded base (float32 for full, bfloat16"
+        " for adapters in bf16)")  # fmt: skip
+    add("--optimizer", metavar="NAME", help="as SFTConfig(optim=...) has it")
+    add("--packing", action="store_true", default=None, help="rows are packed")
+    add("--rank", type=int, help="of the adapter on all linear layers")
+    add("--card", type=float, metavar="GB", help="find the largest batch for it (default: 24)")
+    add("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
 
 
@@ -66,147 +59,62 @@ def run(args: argparse.Namespace) -> int:
     Exit code 0: it fits the card, or no card was named; 1: it does not fit the card named with
     --card; 2: it cannot be predicted.
     """
-    from sft_helpers.quiet import quiet_libraries
-
-    quiet_libraries()
-    model, settings = _settings(args)
-    account = predict(model, **settings)
-    extra = {name: settings.get(name) for name in ("peft_config", "quantization_config")}
-    card = args.card or 24.0
-    if card <= 0:
-        raise SFTHelpersError(f"a card of {card:g} GB is impossible", hint="give --card in GB")
-    turned = knobs(account, model, **extra)
-    largest = largest_batch(account, card, model, **extra)
+    with _in_haste():
+        account = predict(**_asked(args))
+        plan = Plan.of(account, CARD if args.card is None else args.card)
     if args.json:
-        json.dump(_plain(account, turned, card, largest), sys.stdout, indent=2)
+        json.dump(plan.to_json(), sys.stdout, indent=2)
         print()
     else:
-        print(_text(account, turned, card, largest))
-    return 1 if args.card and not account.fits(args.card) else 0
+        print(plan)
+    return 1 if args.card is not None and not account.fits(args.card) else 0
 
 
-def _settings(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """The model, and arguments of `predict` from a file and from the command line, which wins."""
-    found: dict[str, Any] = {"method": "lora", "length": 1024, "batch": 1}
-    model = args.model
+def _asked(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of `predict` from a file and from the command line, which wins."""
+    asked: dict[str, Any] = {"method": "lora", "length": 1024, "batch": 1}
     if args.config is not None:
-        in_file, settings = read_trl_file(args.config)
-        model = model or in_file
-        found |= settings
-    if not model:
+        from sft_helpers.preflight.memory import asked_by
+
+        asked |= asked_by(args.config, args.model)
+    for name in ("model", *Settings.__dataclass_fields__):
+        if getattr(args, name, None) is not None:
+            asked[name] = getattr(args, name)
+    if asked.get("model") is None:
         raise SFTHelpersError(
-            "which model?", hint=f"give a config.json, a folder, or one of {', '.join(shipped())}"
+            "which model?", hint=f"give a config.json, a folder, or one of {', '.join(shapes())}"
         )
-    names = ("method", "length", "batch", "accumulation", "checkpointing", "precision", "weights")
-    for name in (*names, "optimizer", "packing"):
-        if getattr(args, name) is not None:
-            found[name] = getattr(args, name)
+    if asked["length"] is None:
+        raise DataError(
+            "max_length is null, so no row is cut",
+            where=str(args.config),
+            hint="say how many tokens your longest row has: --length N",
+        )
     if args.rank is not None:
+        from peft import LoraConfig
+
         if args.rank < 1:
             raise SFTHelpersError(f"rank {args.rank} is impossible", hint="give 1 or more")
-        found["peft_config"] = _lora(args.rank, "all-linear")
-    if found["method"] == "full":
-        found.pop("peft_config", None)
-    return model, found
+        asked["peft_config"] = LoraConfig(
+            r=args.rank, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+    return asked
 
 
-def _lora(rank: int, targets: Any, **more: Any) -> Any:
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules=targets, task_type="CAUSAL_LM", **more
-    )
-
-
-def read_trl_file(file: Path) -> tuple[str | None, dict[str, Any]]:
-    """What a file for `trl sft --config` says about memory: the model and arguments of `predict`.
-
-    What the file does not set has TRL 1.16's default; a test compares these with TRL's own.
-
-    Raises:
-        DataError: no such file, no YAML, or a method that is not predicted.
+@contextlib.contextmanager
+def _in_haste() -> Iterator[None]:
+    """A third less time: no search for garbage, of which there is none; and no PyTorch compiler,
+    which bitsandbytes loads for a few functions as soon as it is imported.
     """
-    import yaml
+    from sft_helpers.quiet import quiet_libraries
 
+    collecting = gc.isenabled()
+    gc.disable()
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise DataError(
-            f"this file cannot be read ({str(problem)[:200]})",
-            where=str(file),
-            hint="give the YAML file that `trl sft --config` takes",
-        ) from None
-    if not isinstance(data, dict):
-        raise DataError("this is no mapping of arguments", where=str(file), hint="name: value")
-    if data.get("load_in_8bit"):
-        raise DataError("8-bit bases are not predicted", where=str(file), hint="use load_in_4bit")
-    found = {
-        "method": "full",
-        "length": data.get("max_length", 1024),
-        "batch": data.get("per_device_train_batch_size", 8),
-        "accumulation": data.get("gradient_accumulation_steps", 1),
-        "checkpointing": bool(
-            data.get("activation_checkpointing", data.get("gradient_checkpointing", True))
-        ),
-        "optimizer": data.get("optim", "adamw_torch_fused"),
-        "precision": "fp16" if data.get("fp16") else "bf16" if data.get("bf16", True) else "fp32",
-        "weights": data.get("dtype", "float32"),
-        "packing": bool(data.get("packing", False)),
-    }
-    if data.get("use_peft"):
-        found["method"] = "qlora" if data.get("load_in_4bit") else "lora"
-        targets = data.get("lora_target_modules")
-        if isinstance(targets, list) and len(targets) == 1:
-            targets = targets[0]
-        found["peft_config"] = _lora(
-            data.get("lora_r", 16), targets, modules_to_save=data.get("lora_modules_to_save")
-        )
-    if found["method"] == "qlora":
-        from transformers import BitsAndBytesConfig
-
-        found["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type=data.get("bnb_4bit_quant_type", "nf4"),
-            bnb_4bit_use_double_quant=bool(data.get("use_bnb_nested_quant", False)),
-            bnb_4bit_compute_dtype=found["weights"],
-        )
-    return data.get("model_name_or_path"), found
-
-
-def _plain(account: Account, turned: list[Knob], card: float, largest: int) -> dict[str, Any]:
-    return account.to_json() | {
-        "cards": {f"{size}": account.fits(size) for size in CARDS},
-        "card": card,
-        "fits": account.fits(card),
-        "largest_batch": largest,
-        "knobs": [{"change": k.name, "freed": k.freed} for k in turned],
-    }
-
-
-def _text(account: Account, turned: list[Knob], card: float, largest: int) -> str:
-    now = account.settings
-    lines = [
-        f"{account.model}: {account.parameters:,} weights, {account.trainable:,} train"
-        f" ({now.method})",
-        f"{now.batch} × {now.length:,} tokens, accumulation {now.accumulation}, checkpointing"
-        f" {'on' if now.checkpointing else 'off'}, {now.precision}, {now.optimizer}"
-        f"{', packed' if now.packing else ''}",
-        "",
-    ]
-    for part, size in account.components.items():
-        lines.append(f"  {part:<23}{size / 1e9:>9.3f} GB  {MEANINGS[part]}")
-    peak = account.peak_bytes / 1e9
-    lines += [f"  {'peak':<23}{peak:>9.3f} GB  reached in {account.moment}", ""]
-    for size in CARDS:
-        words = "does not fit"
-        if account.fits(size):
-            words = "fits, but tight" if peak > TIGHT * size else "fits"
-        lines.append(f"  card of {size:>2} GB: {words}")
-    rows = f"{largest} rows" if largest != 1 else "1 row"
-    lines += ["", f"Largest batch on {card:g} GB: {rows} of {now.length:,} tokens."]
-    helpful = [knob for knob in turned if knob.freed > 0]
-    if helpful:
-        lines.append("What frees most:")
-        lines += [f"  {knob.freed / 1e9:>9.3f} GB  {knob.name}" for knob in helpful]
-    lines += ["Left out:", *(f"  {words}" for words in account.left_out)]
-    return "\n".join(lines)
+        quiet_libraries()
+        with mock.patch("torch.compile", lambda function=None, **_: function or (lambda f: f)):
+            import bitsandbytes  # noqa: F401
+        yield
+    finally:
+        if collecting:
+            gc.enable()

@@ -7,37 +7,44 @@ pages of that file. The allocator's record has neither problem, and needs no GPU
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
+
+import torch
 
 
 def measured_peak(trainer: Any) -> int:
     """Train, and return the largest number of bytes that PyTorch's CPU allocator had given out.
 
-    Weights, adapters and quantization constants are copied first, so that the record has them
-    too. The highest moment comes with the second optimizer step, when the optimizer has its
-    states: give the trainer `max_steps=2`.
+    The highest moment comes with the second optimizer step, when the optimizer has its states:
+    give the trainer `max_steps=2`.
 
     Args:
         trainer: an `SFTTrainer` on the CPU.
     """
+    from torch._C._profiler import _EventType
     from torch.profiler import ProfilerActivity, profile
 
-    from sft_helpers.memory.tracker import constants_of
+    from sft_helpers.memory.model import constants_of
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        seen: set[int] = set()
+        copied: set[int] = set()  # what is there already is copied, so that the record has it too
         for tensor in [*trainer.model.parameters(), *trainer.model.buffers()]:
-            state = getattr(tensor, "quant_state", None)
-            for part in [tensor, *(constants_of(state) if state is not None else ())]:
-                if part.untyped_storage().data_ptr() not in seen:
+            for part in [tensor, *constants_of(tensor)]:
+                if part.untyped_storage().data_ptr() not in copied:
                     part.data = part.data.clone()
-                    seen.add(part.untyped_storage().data_ptr())
+                    copied.add(part.untyped_storage().data_ptr())
         trainer.train()
+    waiting = list(recorded.profiler.kineto_results.experimental_event_tree())
+    blocks = []  # (nanosecond, address, bytes: below 0 if freed)
+    while waiting:
+        event = waiting.pop()
+        waiting += event.children
+        if event.tag == _EventType.Allocation:
+            _, block = event.typed
+            blocks.append((event.start_time_ns, block.ptr, block.alloc_size))
     held: dict[int, int] = {}
     total = highest = 0
-    tree = recorded.profiler.kineto_results.experimental_event_tree()
-    for _, address, size in sorted(_blocks(tree), key=lambda block: block[0]):
+    for _, address, size in sorted(blocks, key=lambda block: block[0]):
         if size > 0:
             held[address] = size
             total += size
@@ -58,8 +65,6 @@ def kept_and_seconds(model: Any, batch: Any) -> tuple[int, float]:
         Bytes that autograd saved, the weights themselves not counted; processor seconds of a
         forward and a backward pass, the mean of five.
     """
-    import torch
-
     own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -78,18 +83,6 @@ def kept_and_seconds(model: Any, batch: Any) -> tuple[int, float]:
     return sum(size for place, size in kept.items() if place not in own), seconds
 
 
-def _blocks(roots: Any) -> Iterator[tuple[int, int, int]]:
-    """(nanosecond, address, bytes: below 0 if freed) of every block that the profiler saw."""
-    from torch._C._profiler import _EventType
-
-    waiting = list(roots)
-    while waiting:
-        event = waiting.pop()
-        waiting += event.children
-        if event.tag == _EventType.Allocation:
-            yield event.start_time_ns, event.typed[1].ptr, event.typed[1].alloc_size
-
-
 def two_steps(
     model: str,
     method: str,
@@ -102,36 +95,29 @@ def two_steps(
 ) -> Any:
     """An `SFTTrainer` for two steps on random tokens, in fp32 on the CPU, with the kit's adapter.
 
-    The first row of each batch has `length` tokens, the others a few less, so that several rows
-    are padded, as real ones are. Packed ones all have `length`.
-
     Args:
         model: what `models.load` takes.
         method: "full", "lora" or "qlora".
         checkpointing: recompute activations.
-        length: tokens of the longest row.
+        length: tokens of the longest row; the others of a batch have a few less, so that they are
+            padded, as real ones are. Packed ones all have `length`.
         batch: rows at a time.
         folder: where the trainer may write.
         packing: lay the rows of a batch into one.
     """
     from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import BitsAndBytesConfig
     from transformers.trainer_callback import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
+    from sft_helpers.memory.account import Settings
+    from sft_helpers.memory.predict import adapter_and_quantization
     from sft_helpers.models import load
 
-    four_bit = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype="float32",
-    )
-    base, tokenizer = load(model, quantization=four_bit if method == "qlora" else None)
-    lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-    full = (packing or place % batch == 0 for place in range(2 * batch))
-    sizes = [length if one else length - 3 for one in full]
+    settings = Settings(length, batch, method, precision="fp32")
+    lora, four_bit = adapter_and_quantization(settings)
+    base, tokenizer = load(model, quantization=four_bit)
+    whole = (packing or place % batch == 0 for place in range(2 * batch))
+    sizes = [length if one else length - 3 for one in whole]
     trainer = SFTTrainer(
         base,
         SFTConfig(
@@ -152,7 +138,7 @@ def two_steps(
         ),
         train_dataset=Dataset.from_list([{"input_ids": list(range(5, 5 + n))} for n in sizes]),
         processing_class=tokenizer,
-        peft_config=lora if method != "full" else None,
+        peft_config=lora,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

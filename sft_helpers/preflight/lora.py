@@ -34,14 +34,13 @@ class Placed:
 
 def place(setup: Setup) -> Placed:
     """Let PEFT put the adapter on the model's skeleton; neither is changed for the caller."""
-    import torch
-    from peft import get_peft_model
+    from sft_helpers.memory.model import with_adapter
 
     model = copy.deepcopy(setup.skeleton)
-    with torch.device("meta"), warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            made = get_peft_model(model, copy.deepcopy(setup.peft_config), low_cpu_mem_usage=True)
+            made = with_adapter(model, setup.peft_config)
         except ValueError as problem:
             return Placed(refused=" ".join(str(problem).split()))
     return Placed(made, said=tuple(str(one.message) for one in said))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sft_helpers.errors import DataError
 from sft_helpers.preflight.findings import Finding, finding
 from sft_helpers.preflight.rates import loaded_dtype
 
@@ -73,21 +75,17 @@ def account(setup: Setup, **changes: Any) -> Account | None:
     """
     from sft_helpers.machine import profile
     from sft_helpers.memory import predict
+    from sft_helpers.memory.account import settings_of
 
-    args = setup.args
     length, batch = longest_batch(setup)
-    asked: dict[str, Any] = {
+    asked: dict[str, Any] = settings_of(setup.args) | {
         "method": setup.method,
         "length": length,
         "batch": batch,
-        "accumulation": int(args.gradient_accumulation_steps),
-        "checkpointing": bool(args.gradient_checkpointing),
-        "optimizer": str(getattr(args.optim, "value", args.optim)),
-        "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
         "weights": str(loaded_dtype(setup)).removeprefix("torch."),
-        "packing": bool(args.packing),
         "device": "cuda" if profile().hardware.kind == "cuda" else "cpu",
-        "peft_config": setup.peft_config,
+        "peft_config": setup.adapter,
+        "quantization_config": setup.quantized_by,
         **changes,
     }
     key = repr((setup.config.to_json_string(), asked))
@@ -97,6 +95,39 @@ def account(setup: Setup, **changes: Any) -> Account | None:
         except Exception:  # an architecture whose kernels take no fake tensors, or no causal model
             _accounts[key] = None
     return _accounts[key]
+
+
+def asked_by(file: Path, model: str | None = None) -> dict[str, Any]:
+    """What a file for `trl sft --config` says about memory, as arguments of `memory.predict`.
+
+    Args:
+        file: the YAML file, read by TRL's own parser.
+        model: to be trained instead of the one that it names.
+
+    Raises:
+        DataError: no such file, no YAML, refused by TRL, or a method that is not predicted.
+    """
+    from trl import get_peft_config, get_quantization_config
+
+    from sft_helpers.memory import read_config
+    from sft_helpers.memory.account import settings_of
+    from sft_helpers.preflight.config_file import Parsed, read_yaml
+
+    parsed = Parsed.of(file, read_yaml(file))
+    base = parsed.model
+    name = model or base.model_name_or_path
+    if base.load_in_8bit:
+        raise DataError("8-bit bases are not predicted", where=str(file), hint="use load_in_4bit")
+    if base.dtype in ("auto", None) and name:  # the dtype that the model was published in
+        base.dtype = str(read_config(name)[1].dtype or "float32").removeprefix("torch.")
+    adapted = "qlora" if base.load_in_4bit else "lora"
+    return settings_of(parsed.args) | {
+        "model": name,
+        "method": adapted if base.use_peft else "full",
+        "weights": base.dtype,
+        "peft_config": get_peft_config(base),
+        "quantization_config": get_quantization_config(base),
+    }
 
 
 def _fix(setup: Setup, room: int) -> str:

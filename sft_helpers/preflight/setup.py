@@ -208,11 +208,23 @@ class Setup:
     @property
     def method(self) -> str:
         """ "full", "lora" or "qlora", for the facts and the memory account."""
-        quantized = self.quantization_config is not None or (
-            (self.args.model_init_kwargs or {}).get("quantization_config") is not None
+        if self.adapter is None:
+            return "full"
+        return "lora" if self.quantized_by is None else "qlora"
+
+    @property
+    def adapter(self) -> Any:
+        """The adapter's configuration, as given or as the loaded model says; None without one."""
+        loaded = getattr(self.model, "peft_config", None) or {}
+        return self.peft_config or next(iter(loaded.values()), None)
+
+    @property
+    def quantized_by(self) -> Any:
+        """How the base is quantized, as given or as the loaded model says; None where it is not."""
+        given = self.quantization_config or (self.args.model_init_kwargs or {}).get(
+            "quantization_config"
         )
-        adapter = self.peft_config is not None or hasattr(self.model, "peft_config")
-        return "qlora" if adapter and quantized else "lora" if adapter else "full"
+        return given or getattr(self.config, "quantization_config", None)
 
     @property
     def refusal_explained(self) -> bool:
@@ -295,11 +307,9 @@ class Setup:
     @cached_property
     def skeleton(self) -> PreTrainedModel:
         """The model without weights, on the meta device: its modules and shapes are real."""
-        import torch
-        from transformers import AutoModelForCausalLM
+        from sft_helpers.memory.model import skeleton
 
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(self.config)
+        return skeleton(self.config)
 
     @property
     def vocabulary_rows(self) -> int:

@@ -147,18 +147,14 @@ def simplest_that_fits(parts: Parts, devices: int, memory_gb: float) -> str:
 
 def parts_of(model: str, method: str, length: int, batch: int) -> Parts:
     """Predict the parts with `memory.predict`; seconds for a large model."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
     from sft_helpers.memory import predict, read_config
+    from sft_helpers.memory.model import decoder_layers, skeleton
 
     account = predict(model, method=method, length=length, batch=batch)
-    config = read_config(model)[1]
-    with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(config)
-    layers = skeleton.model.layers
+    modules = skeleton(read_config(model)[1])
+    layers = decoder_layers(modules)
     layer = sum(p.numel() for p in layers[0].parameters())
-    total = sum(p.numel() for p in skeleton.parameters())
+    total = sum(p.numel() for p in modules.parameters())
     kept = ("weights", "gradients", "optimizer states")
     return Parts(
         model,

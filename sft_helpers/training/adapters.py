@@ -10,7 +10,6 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ from sft_helpers.errors import DataError, SFTHelpersError
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
-    from transformers import PretrainedConfig
     from trl import SFTTrainer
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -31,26 +29,6 @@ TARGETS: dict[str, Any] = {
     "MLP": list(MLP),
     "all-linear": "all-linear",
 }
-# Shapes of models that the course names, from their published config.json.
-SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
-    "Qwen2.5-0.5B": (
-        "Qwen2Config",
-        {"vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864,
-         "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
-         "tie_word_embeddings": True},
-    ),
-    "Qwen2.5-7B": (
-        "Qwen2Config",
-        {"vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944,
-         "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
-         "tie_word_embeddings": False},
-    ),
-    "Phi-3-mini": (
-        "Phi3Config",
-        {"vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192,
-         "num_hidden_layers": 32, "num_attention_heads": 32, "pad_token_id": 32000},
-    ),
-}  # fmt: skip
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -113,32 +91,19 @@ class Adapter:
         return 4 * self.trainable
 
 
-@cache
-def _config(name: str) -> PretrainedConfig:
-    import transformers
-
-    if name in SHAPES:
-        kind, arguments = SHAPES[name]
-        return getattr(transformers, kind)(**arguments)
-    from sft_helpers.models import resolve
-
-    return transformers.AutoConfig.from_pretrained(resolve(name), local_files_only=True)
-
-
 def skeleton(name: str) -> Any:
     """A model's modules without weights, on PyTorch's meta device: it costs no memory.
 
     Args:
-        name: one of `SHAPES`, "tiny", or a folder with a config.json.
+        name: what `memory.read_config` takes, such as "Qwen2.5-7B", "tiny" or a folder.
 
     Raises:
         ModelError: there is no such model here.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
+    from sft_helpers.memory import read_config
+    from sft_helpers.memory.model import skeleton as modules
 
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(_config(name))
+    return modules(read_config(name)[1])
 
 
 def count(name: str, targets: Any = "all-linear", rank: int = 16, **lora: Any) -> Adapter:
@@ -153,16 +118,17 @@ def count(name: str, targets: Any = "all-linear", rank: int = 16, **lora: Any) -
     Raises:
         DataError: no layer matches, so PEFT refuses.
     """
-    import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
+
+    from sft_helpers.memory.model import with_adapter
 
     asked = TARGETS.get(targets, targets) if isinstance(targets, str) else targets
     model = skeleton(name)
     arguments = {"r": rank, "target_modules": asked, "task_type": "CAUSAL_LM"} | lora
-    with torch.device("meta"), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            placed = get_peft_model(model, LoraConfig(**arguments), low_cpu_mem_usage=True)
+            placed = with_adapter(model, LoraConfig(**arguments))
         except ValueError as problem:
             raise DataError(
                 f"no layer of {name} matches {asked}",

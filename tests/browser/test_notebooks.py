@@ -103,9 +103,7 @@ VIEWS = {
         "Adapter by rank", "ranks-facts", press("ranks-rank", "ArrowRight"), r"rank \d+"
     ),
     "07b_real_model": QUIZ,
-    "08_qlora": View(
-        "Memory of a training step", "memory-words", press("memory-length", "ArrowRight"), r"\d GB"
-    ),
+    "08_qlora": QUIZ,
     "09_evaluation": View(
         "Blind comparison", "blind-result", click("blind-left"), r"1 of \d+ pairs chosen"
     ),

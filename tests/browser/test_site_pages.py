@@ -33,7 +33,6 @@ VIEWS = {
     "packing view": ("05_packing", "[data-testid=packs-max_length]", "ArrowLeft", "numbers"),
     "schedules": ("06_full_finetuning", "[data-testid=schedule-step]", "ArrowRight", "words"),
     "ranks": ("07_lora", "[data-testid=ranks-rank]", "ArrowRight", "facts"),
-    "memory": ("08_qlora", "[data-testid=memory-batch]", "ArrowRight", "words"),
 }
 
 
