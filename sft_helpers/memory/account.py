@@ -32,6 +32,7 @@ METHODS = ("full", "lora", "qlora")
 PRECISIONS = {"fp32": None, "bf16": "bfloat16", "fp16": "float16"}  # → dtype of autocast
 DTYPES = ("float32", "bfloat16", "float16")
 CARDS = (8, 16, 24, 48, 80)  # GB as on the box: a billion bytes, a little less than what is there
+CARD = 24.0  # GB, where none is named
 LEFT_OUT = (
     "the CUDA context and the libraries' own memory (0.3 to 1 GB)",
     "fragmentation: the allocator holds more than it has given out",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sft_helpers.cli import build_parser
 from sft_helpers.errors import SFTHelpersError
 from sft_helpers.memory import again, predict
 from sft_helpers.memory.plan import knobs, largest_batch
-from sft_helpers.memory_command import add_parser
 from sft_helpers.preflight.memory import asked_by
 from sft_helpers.town import data_dir
 
@@ -20,9 +19,7 @@ RECIPE = data_dir().parent / "recipes" / "sft_qwen7b_qlora_4090.yaml"
 
 
 def run(*arguments: Any) -> int:
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    args = parser.parse_args(["memory", *map(str, arguments)])
+    args = build_parser().parse_args(["memory", *map(str, arguments)])
     return int(args.run(args))
 
 

@@ -144,12 +144,12 @@ def test_quantized_bytes_are_those_of_a_loaded_model_and_bitsandbytes_stays_as_i
     import torch
 
     from sft_helpers.models import load
-    from sft_helpers.quantization import model_bytes
+    from sft_helpers.training.quantization import model_bytes
 
     bnb.functional.name2qmap.clear()
     found = predict("tiny", method="qlora", length=37, batch=1, precision="fp32")
     _, config = adapter_and_quantization(found.settings)
-    real = model_bytes(load("tiny", quantization=config, progress=False)[0])
+    real = model_bytes(load("tiny", quantization=config)[0])
     assert found.components["weights"] == pytest.approx(real.codes + real.other, rel=1e-3)
     # the tables of code values are counted here, one for each layer's state
     assert found.components["quantization constants"] >= real.scales

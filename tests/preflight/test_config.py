@@ -55,14 +55,10 @@ def weights(dtype: str, **changes: Any) -> dict[str, Any]:
 
 def big(rate: float, adapter: bool) -> dict[str, Any]:
     """Qwen2.5-7B's configuration."""
-    import transformers
+    from sft_helpers.memory import read_config
 
-    from sft_helpers.training.adapters import SHAPES
-
-    kind, shape = SHAPES["Qwen2.5-7B"]
     base = lora() if adapter else run()
-    model = getattr(transformers, kind)(**shape)
-    return {**base, "model": model, "tokenizer": tokenizer(),
+    return {**base, "model": read_config("Qwen2.5-7B")[1], "tokenizer": tokenizer(),
             "args": arguments(learning_rate=rate)}  # fmt: skip
 
 

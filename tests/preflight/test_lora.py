@@ -28,12 +28,9 @@ def adapted(rate: float = 4e-3, model: Any = "tiny", **lora: Any) -> dict[str, A
 
 def phi3() -> Any:
     """Phi-3-mini's configuration: its projections have other names than Llama's."""
-    import transformers
+    from sft_helpers.memory import read_config
 
-    from sft_helpers.training.adapters import SHAPES
-
-    kind, shape = SHAPES["Phi-3-mini"]
-    return getattr(transformers, kind)(**shape)
+    return read_config("Phi-3-mini")[1]
 
 
 def loaded(trainable: bool) -> dict[str, Any]:

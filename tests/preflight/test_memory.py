@@ -16,14 +16,13 @@ def seven_billion(method: str, **changes: Any) -> dict[str, Any]:
     import transformers
     from peft import LoraConfig
 
-    from sft_helpers.training.adapters import SHAPES
+    from sft_helpers.memory import read_config
 
-    kind, shape = SHAPES["Qwen2.5-7B"]
     adapter = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     bits = transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_use_double_quant=True)
     plain = {"learning_rate": 2e-4, "model_init_kwargs": {"dtype": "bfloat16"}}
     return setup(
-        model=getattr(transformers, kind)(**shape),
+        model=read_config("Qwen2.5-7B")[1],
         tokenizer=tokenizer(),
         args=arguments(**plain | changes),
         peft_config=None if method == "full" else adapter,
