@@ -3,10 +3,9 @@
     python tools/stamp.py             write them, from build/timings.json and pyproject.toml
     python tools/stamp.py --timings   write build/timings.json from what `make notebooks` left
 
-A notebook carries its stamps in the cells `badge` and `colab`, the second and the third; README and
-docs/timings.md between comments. Minutes are rounded up to halves, so that a stamp changes only
-when the work does. The address comes from `[tool.sft-helpers]` in pyproject.toml: a fork changes it
-there and runs this; without timings the minutes stay as they are.
+A notebook carries its stamps in the cells `badge` and `colab` (folded), the second and the third;
+README and docs/timings.md between comments. Minutes are rounded up to halves. The address comes
+from `[tool.sft-helpers]` in pyproject.toml; without timings the minutes stay as they are.
 """
 
 from __future__ import annotations
@@ -58,7 +57,6 @@ def stamped(notebook: dict[str, Any], stem: str, took: str, repository: str) -> 
     cells[1] = cells[1] | {"source": [badge]}
     code = COLAB_CELL.format(repository=repository).splitlines(keepends=True)
     colab: dict[str, Any] = {"cell_type": "code", "execution_count": None, "id": "colab"}
-    # folded: nobody needs to read it before the first lesson
     colab |= {"metadata": {"jupyter": {"source_hidden": True}}, "outputs": [], "source": code}
     return notebook | {"cells": [*cells[:2], colab, *cells[2:]]}
 
@@ -101,14 +99,11 @@ def stamp() -> None:
 def write_timings(build: Path) -> None:
     """Notebook to seconds, from the JUnit report that pytest with nbmake wrote."""
     cases = ET.parse(build / "notebooks.xml").iter("testcase")
-    seconds = {Path(case.get("name", "")).stem: float(case.get("time", 0)) for case in cases}
-    seconds = {stem: round(taken, 1) for stem, taken in sorted(seconds.items())}
+    took = sorted((Path(case.get("name", "")).stem, float(case.get("time", 0))) for case in cases)
+    seconds = {stem: round(time, 1) for stem, time in took}
     (build / "timings.json").write_text(json.dumps(seconds, indent=1) + "\n", "utf-8")
     print(f"build/timings.json: {len(seconds)} notebooks, {sum(seconds.values()):.0f} s")
 
 
 if __name__ == "__main__":
-    if "--timings" in sys.argv:
-        write_timings(ROOT / "build")
-    else:
-        stamp()
+    write_timings(ROOT / "build") if "--timings" in sys.argv else stamp()

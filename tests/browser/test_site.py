@@ -24,7 +24,8 @@ CELL = r"""
 from sft_helpers.training.adapters import rank_grid
 from sft_helpers.display.ranks import show_ranks
 from sft_helpers.display.scaling import scaling_explorer
-from sft_helpers.exercises import Question, quiz
+from sft_helpers.exercises import quiz
+from sft_helpers.exercises.data import Question
 show_ranks(rank_grid(("tiny", "Qwen2.5-7B")))
 scaling_explorer()
 row = "<img src=x onerror='window.__xss = 1'>"
