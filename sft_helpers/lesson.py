@@ -84,21 +84,29 @@ class Lesson:
         record(self.name, name, status)
 
 
-def setup(name: str, *, model: str = "tiny") -> Lesson:
+def setup(name: str, *, model: str = "tiny", workers: bool = False) -> Lesson:
     """Open a notebook: threads and seeds are set, one line names the machine and TRL.
 
     Args:
         name: the notebook's name without its ending, for example `00_quickstart`.
         model: the model to plan for: "tiny", "smollm2", a hub id or a folder.
+        workers: start the processes of `training.run_all` now, so that their imports cost no
+            waiting.
     """
     global _notebook, _opened
     quiet_libraries()
     import transformers
     import trl
 
+    from sft_helpers.display.figures import style
     from sft_helpers.doctor import tested_versions
     from sft_helpers.machine import profile
 
+    if workers:
+        from sft_helpers.training.runs import start_workers
+
+        start_workers()
+    style()
     _notebook, _opened = name, time.monotonic()
     record(name, "", "opened")
     chosen = profile(model=model)
@@ -137,7 +145,8 @@ def expect(
     """
     if low is None and high is None:
         raise ValueError(f"expect({name!r}) needs low= or high=: without a bound it cannot fail")
-    number = float(value)
+    number = float(value)  # and no longer numpy's or torch's
+    low, high = (None if bound is None else float(bound) for bound in (low, high))
     ok = not math.isnan(number)
     ok = ok and (low is None or number >= low) and (high is None or number <= high)
     if os.environ.get("SFT_RESULTS"):

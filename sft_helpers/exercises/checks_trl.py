@@ -219,10 +219,11 @@ def block() -> list[float]:
 def restored_block(say: Say, function: Function) -> str | None:
     """Compare with bitsandbytes on a block whose largest value is negative."""
     import torch
+    from bitsandbytes.functional import get_4bit_type
 
-    from sft_helpers.training.quantization import code_book, round_trip
+    from sft_helpers.training.quantization import round_trip
 
-    weights, book = block(), code_book("nf4")
+    weights, book = block(), sorted(get_4bit_type("nf4", device="cpu").tolist())
     found = items(returned(function, list(weights), list(book)), say("items"))
     # a tensor of one row is one block
     found = [number(value) for value in (found[0] if len(found) == 1 else found)]

@@ -6,13 +6,11 @@ Nothing is quantized here by formulas of the kit: `round_trip` calls what `Linea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sft_helpers.errors import DataError, SFTHelpersError
-from sft_helpers.models import exact_inference
+from sft_helpers.errors import DataError
 
 if TYPE_CHECKING:
     import torch
@@ -79,23 +77,6 @@ class Bytes:
         return (self.codes + self.scales) / parameters if parameters else 0.0
 
 
-def code_book(kind: str) -> list[float]:
-    """The values that a code can stand for, in rising order, before they are scaled.
-
-    Args:
-        kind: "nf4" and "fp4" have 16 codes in a table of bitsandbytes; "int8" has 255 even steps.
-
-    Raises:
-        DataError: unknown kind.
-    """
-    _known(kind)
-    if kind == "int8":
-        return [step / 127 for step in range(-127, 128)]
-    from bitsandbytes.functional import get_4bit_type
-
-    return sorted(float(value) for value in get_4bit_type(kind, device="cpu"))
-
-
 def round_trip(
     weight: torch.Tensor, kind: str = "nf4", *, double: bool = False, blocksize: int = 64
 ) -> Rounding:
@@ -131,28 +112,6 @@ def round_trip(
     return Rounding(
         kind, double, weight.numel(), error, codes.nbytes, scale_bytes, restored.to(weight.dtype)
     )
-
-
-def layer_errors(
-    model: PreTrainedModel, kinds: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Error and bits of each linear layer that `load_in_4bit` would quantize.
-
-    Args:
-        model: a model with plain float layers.
-        kinds: column name → arguments of `round_trip`.
-
-    Returns:
-        One dict per layer: layer, parameters, and for each name the `Rounding`.
-    """
-    return [
-        {"layer": name, "parameters": module.weight.numel()}
-        | {
-            column: round_trip(module.weight.detach(), **arguments)
-            for column, arguments in kinds.items()
-        }
-        for name, module in linear_layers(model)
-    ]
 
 
 def linear_layers(model: Any) -> Iterator[tuple[str, Any]]:
@@ -192,78 +151,6 @@ def model_bytes(model: PreTrainedModel) -> Bytes:
 
 
 # --- what becomes of an adapter that was trained on a quantized base ---------------------------
-
-MERGES = (
-    "as trained",
-    "merged into the 4-bit base",
-    "merged into the original base",
-    "dequantized, then merged",
-)
-
-
-def merged(adapter: str | Path, base: str, four_bit: Mapping[str, Any], how: str) -> Any:
-    """Load an adapter that was trained on a quantized base, and merge it in one of four ways.
-
-    Args:
-        adapter: folder that `trainer.save_model` wrote.
-        base: what `models.load` takes: the base model's name or folder.
-        four_bit: arguments of `BitsAndBytesConfig`, as in training.
-        how: one of `MERGES`.
-
-    Raises:
-        SFTHelpersError: `how` is none of these.
-    """
-    if how not in MERGES:
-        raise SFTHelpersError(f"unknown way {how!r}", hint=f"one of {', '.join(MERGES)}")
-    from peft import PeftModel
-    from transformers import BitsAndBytesConfig
-
-    from sft_helpers.models import load
-
-    quantization = None if how == MERGES[2] else BitsAndBytesConfig(**four_bit)
-    model, _ = load(base, quantization=quantization)
-    if how == MERGES[3]:
-        model = model.dequantize()
-    model = PeftModel.from_pretrained(model, str(adapter)).eval()
-    return exact_inference(model if how == MERGES[0] else model.merge_and_unload().eval())
-
-
-def update_kept(weight: torch.Tensor, update: torch.Tensor) -> float:
-    """How much of an update survives when weight + update is rounded to NF4 again.
-
-    Args:
-        weight: a matrix that lies on the levels already, as a dequantized one does.
-        update: what training added, of the same shape.
-
-    Returns:
-        The part of the rounded change that points along the update, over the update: 1 if all of
-        it arrives, 0 if the rounding throws it away.
-    """
-    change = round_trip(weight + update).restored - weight
-    return float((change * update).sum() / (update * update).sum())
-
-
-def changed_codes(one: Any, other: Any) -> float:
-    """Share of the stored 4-bit bytes that differ between two models of the same layout.
-
-    Args:
-        one, other: 4-bit models, or adapters on top of them.
-
-    Raises:
-        DataError: the models hold no 4-bit weights, or not the same ones.
-    """
-    left, right = _codes(one), _codes(other)
-    if not left or len(left) != len(right):
-        raise DataError(
-            "these models do not hold the same 4-bit weights",
-            hint="load both with the same BitsAndBytesConfig",
-        )
-    differing = sum(int((a != b).sum()) for a, b in zip(left, right, strict=True))
-    return differing / sum(a.numel() for a in left)
-
-
-def _codes(model: Any) -> list[torch.Tensor]:
-    return [p.data for p in model.parameters() if getattr(p, "quant_state", None) is not None]
 
 
 def _state_bytes(state: Any) -> int:

@@ -104,19 +104,22 @@ def _call(target: str, name: str, arguments: dict[str, Any], why: dict[str, str]
     return "\n".join([f"{target} = {name}(", *lines, ")"])
 
 
-def recipe(profile: Profile, method: str | None = None, model: str | None = None) -> Recipe:
+def recipe(profile: Profile | str, method: str | None = None, model: str | None = None) -> Recipe:
     """A recipe that fits the machine.
 
     Args:
-        profile: what `sft_helpers.machine.profile()` found.
+        profile: what `sft_helpers.machine.profile()` found, or the name of one, such as "rtx4090".
         method: "full", "lora" or "qlora"; None takes the profile's own.
         model: "tiny", "smollm2", a hub id or a folder; None takes the profile's own.
 
     Raises:
         SFTHelpersError: unknown method.
     """
+    from sft_helpers.machine import profile as plan_for
     from sft_helpers.models import resolve
 
+    if isinstance(profile, str):
+        profile = plan_for(profile)
     plan = profile.for_model(model) if model else profile
     chosen = str(plan.model.value)
     method = method or str(plan.method.value)

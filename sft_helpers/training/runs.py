@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sft_helpers.evaluation import Interval
 
 __all__ = [
-    "DEFAULTS", "Outcome", "Run", "build", "over_seeds", "run_all", "run_and_kill", "run_here",
+    "DEFAULTS", "Outcome", "Run", "Runs", "build", "run_all", "run_and_kill", "run_here",
     "start_workers", "stop_workers", "store", "text_loss", "workers",
 ]  # fmt: skip
 
@@ -95,7 +95,54 @@ def submit(work: Callable[..., Result], *arguments: Any) -> Future[Result]:
     return _pool.submit(work, *arguments)
 
 
-def run_all(runs: Sequence[Run], *, progress: str | None = None) -> list[Outcome]:
+class Runs(list[Outcome]):
+    """Outcomes, in the order of their runs."""
+
+    def by_name(self) -> dict[str, Runs]:
+        """Those of each name: most often, one a seed."""
+        return {
+            name: Runs(one for one in self if one.name == name)
+            for name in dict.fromkeys(one.name for one in self)
+        }
+
+    @property
+    def exact_match(self) -> Interval:
+        """Mean exact match over several seeds, with an interval for the seeds and the questions.
+
+        Each resample draws seeds anew and residents anew (see `evaluation.bootstrap_interval`), so
+        the interval holds the luck of the data order as well as the luck of who was asked. With
+        two or three seeds it is rather too narrow than too wide.
+
+        Raises:
+            DataError: there are no outcomes, or they answered different questions.
+        """
+        from sft_helpers.evaluation import Interval, bootstrap_interval
+
+        groups = self[0].answers.groups if self else []
+        if not groups or any(one.answers.groups != groups for one in self):
+            raise DataError(
+                "these outcomes do not share their questions, so they have no common mean",
+                hint="give runs that differ in their seed only",
+            )
+        marks = [one.answers.right for one in self]
+        if len(set().union(*marks)) == 1:  # nothing to draw: the interval of one seed has a width
+            return bootstrap_interval(marks[0], groups=groups)
+        numbers = {label: place for place, label in enumerate(dict.fromkeys(groups))}
+        member = [numbers[label] for label in groups]
+        counts = np.bincount(member)
+        sums = np.stack([np.bincount(member, weights=right) for right in marks])
+        rng = np.random.default_rng(0)
+        draws = np.empty(2_000)
+        for place in range(len(draws)):
+            people = rng.integers(len(counts), size=len(counts))
+            seeds = rng.integers(len(sums), size=len(sums))
+            draws[place] = sums[np.ix_(seeds, people)].mean(0).sum() / counts[people].sum()
+        low, high = np.quantile(draws, [0.025, 0.975])
+        mean = float(np.mean([one.exact_match for one in self]))
+        return Interval(mean, float(min(low, mean)), float(max(high, mean)))
+
+
+def run_all(runs: Sequence[Run], *, progress: str | None = None) -> Runs:
     """Do many runs side by side in worker processes; outcomes in the order of the runs.
 
     Args:
@@ -129,7 +176,7 @@ def run_all(runs: Sequence[Run], *, progress: str | None = None) -> list[Outcome
         if isinstance(problem, SFTHelpersError):
             raise
         raise SFTHelpersError(f"{type(problem).__name__}: {problem}", where=failed) from problem
-    outcomes = [done[number] for number in range(len(runs))]
+    outcomes = Runs(done[number] for number in range(len(runs)))
     store(runs, outcomes)
     return outcomes
 
@@ -199,40 +246,3 @@ def run_and_kill(run: Run, after_step: int) -> int:
     if step < 0:
         raise SFTHelpersError(f"the run ended before step {after_step}", where=run.name)
     return step
-
-
-def over_seeds(outcomes: Sequence[Outcome], *, level: float = 0.95) -> Interval:
-    """Mean exact match over several seeds, with an interval for the seeds and the questions.
-
-    Each resample draws seeds anew and residents anew (see `evaluation.bootstrap_interval`), so the
-    interval holds the luck of the data order as well as the luck of who was asked. With two or
-    three seeds it is rather too narrow than too wide.
-
-    Raises:
-        DataError: there are no outcomes, or they answered different questions.
-    """
-    from sft_helpers.evaluation import Interval, bootstrap_interval
-
-    groups = outcomes[0].answers.groups if outcomes else []
-    if not groups or any(one.answers.groups != groups for one in outcomes):
-        raise DataError(
-            "these outcomes do not share their questions, so they have no common mean",
-            hint="give runs that differ in their seed only",
-        )
-    marks = [one.answers.right for one in outcomes]
-    if len(set().union(*marks)) == 1:  # nothing to draw: the interval of one seed has a width
-        return bootstrap_interval(marks[0], groups=groups, level=level)
-    numbers = {label: place for place, label in enumerate(dict.fromkeys(groups))}
-    member = [numbers[label] for label in groups]
-    counts = np.bincount(member)
-    sums = np.stack([np.bincount(member, weights=right) for right in marks])
-    rng = np.random.default_rng(0)
-    draws = np.empty(2_000)
-    for place in range(len(draws)):
-        people = rng.integers(len(counts), size=len(counts))
-        seeds = rng.integers(len(sums), size=len(sums))
-        draws[place] = sums[np.ix_(seeds, people)].mean(0).sum() / counts[people].sum()
-    tail = (1 - level) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    mean = float(np.mean([one.exact_match for one in outcomes]))
-    return Interval(mean, float(min(low, mean)), float(max(high, mean)), level)

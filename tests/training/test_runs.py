@@ -15,7 +15,7 @@ from sft_helpers.town import read_rows
 from sft_helpers.training.runs import (
     Outcome,
     Run,
-    over_seeds,
+    Runs,
     run_all,
     run_and_kill,
     run_here,
@@ -190,16 +190,16 @@ def outcome(right, groups="aabb", seed=0):
 
 
 def test_the_interval_over_seeds_holds_the_luck_of_seeds_and_of_residents():
-    same = over_seeds([outcome([True] * 4), outcome([True] * 4)])
+    same = Runs([outcome([True] * 4), outcome([True] * 4)]).exact_match
     assert same.low < same.value == same.high == 1
-    seeds = over_seeds([outcome([True] * 4), outcome([False] * 4)])
+    seeds = Runs([outcome([True] * 4), outcome([False] * 4)]).exact_match
     assert (seeds.low, seeds.value, seeds.high) == (0, 0.5, 1)
-    people = over_seeds([outcome([True, True, False, False])] * 2)
+    people = Runs([outcome([True, True, False, False])] * 2).exact_match
     assert (people.low, people.value, people.high) == (0, 0.5, 1)
 
 
 def test_outcomes_with_other_questions_have_no_common_mean():
     with pytest.raises(DataError, match="do not share their questions"):
-        over_seeds([outcome([True] * 4), outcome([True] * 4, groups="abcd")])
+        _ = Runs([outcome([True] * 4), outcome([True] * 4, groups="abcd")]).exact_match
     with pytest.raises(DataError, match="do not share"):
-        over_seeds([])
+        _ = Runs([]).exact_match
