@@ -78,17 +78,3 @@ def _score(name: str, wanted: set[int], caught: set[int]) -> RuleScore:
         missed=tuple(sorted(wanted - caught)),
         false=tuple(sorted(caught - wanted)),
     )
-
-
-def over_seeds(scores: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and 95 % interval (Student's t) of shares that runs with different seeds reached.
-
-    The interval says where the mean of many seeds may lie; it is cut off at 0 and 1.
-
-    Raises:
-        DataError: fewer than two scores.
-    """
-    from sft_helpers.evaluation import seed_interval
-
-    found = seed_interval(scores)
-    return found.value, max(0.0, found.low), min(1.0, found.high)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 from sft_helpers.training.signs import Record
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+GREY = "#767676"
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"
 # (colour, marker, line style) in the order of use: each pair differs in all three.
 STYLES = [
@@ -32,12 +34,21 @@ _RC = {
     "xtick.labelsize": 13,
     "ytick.labelsize": 13,
     "legend.fontsize": 13,
+    "legend.frameon": False,
+    "lines.linewidth": 2.0,
+    "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "figure.facecolor": "white",
-    "axes.facecolor": "white",
-    "savefig.facecolor": "white",
-}
+    # no ground of their own, and grey that has a contrast above 4 on white and on black
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    **dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color",
+         "ytick.color"),
+        GREY,
+    ),
+}  # fmt: skip
 
 
 class History(Record, Protocol):
@@ -60,15 +71,43 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def words(figure: Figure) -> str:
+    """A figure for who cannot see it: titles, notes, axes, and the numbers of each named line."""
+    told = []
+    for axis in figure.axes:
+        told += [axis.get_title(place) for place in ("left", "center")]
+        told += [axis.get_xlabel(), axis.get_ylabel(), *(note.get_text() for note in axis.texts)]
+        for line in axis.get_lines():
+            name = str(line.get_label())
+            if not name.startswith("_"):
+                heights = np.asarray(line.get_ydata(), dtype=float)[:12]
+                told.append(f"{name}: {', '.join(f'{height:.3g}' for height in heights)}")
+    return "; ".join(part.strip() for part in told if part.strip()) or "a figure"
+
+
+def style() -> None:
+    """Have figures that a notebook draws with matplotlib look like the kit's, and carry words."""
+    from IPython import get_ipython
+    from matplotlib import rcParams
+    from matplotlib.rcsetup import cycler
+
+    from sft_helpers.display.widgets import bundle
+
+    colours, markers, dashes = (list(part) for part in zip(*STYLES, strict=True))
+    rcParams.update(_RC)
+    rcParams["axes.prop_cycle"] = cycler(color=colours, marker=markers, linestyle=dashes)
+    shell = get_ipython()
+    if shell is not None:  # an image without words is read out as nothing
+        printers = shell.display_formatter.mimebundle_formatter
+        printers.for_type(Figure, lambda figure: bundle(figure=figure, alt=words(figure)))
+
+
 @contextmanager
 def drawing(width: float, height: float, **panels: Any) -> Iterator[tuple[Figure, Any]]:
     """Give a figure, in inches, and its axes; what the block drew is final when it ends.
 
     `panels` is what `Figure.subplots` takes; left out, there is one axis.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     with rc_context(_RC):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, figure.subplots(**panels)
@@ -89,8 +128,19 @@ def loss_sentence(history: History) -> str:
     return "No loss has been logged yet" if not history.loss else "One loss has been logged so far"
 
 
+class Scored(Protocol):
+    """A value and the ends of its interval; `evaluation.Interval` has them."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
 def scores_with_intervals(
-    rows: Sequence[tuple[str, float, float, float]],
+    scores: Mapping[str, Scored],
     *,
     title: str,
     xlabel: str = "exact match (share of answers)",
@@ -99,33 +149,33 @@ def scores_with_intervals(
     """Return scores as points with their intervals, one line each, in the order given.
 
     Args:
-        rows: (label, value, low, high); low and high are the ends of the interval.
+        scores: label → value with the ends of its interval.
         title: a question that the figure answers, or its answer.
         xlabel: what is scored, with its unit.
         limits: ends of the axis; None lets the data decide.
 
     Raises:
-        ValueError: if rows are missing or a value lies outside its interval.
+        ValueError: if scores are missing or a value lies outside its interval.
     """
-    if not rows:
+    if not scores:
         raise ValueError("there is no score to draw")
-    for label, value, low, high in rows:
-        if not low <= value <= high:
-            raise ValueError(f"{label}: {value} is not between {low} and {high}")
-    with drawing(9, 1.7 + 0.75 * len(rows)) as (figure, axis):
-        for place, (_, value, low, high) in enumerate(rows):
+    for label, one in scores.items():
+        if not one.low <= one.value <= one.high:
+            raise ValueError(f"{label}: {one.value} is not between {one.low} and {one.high}")
+    with drawing(9, 1.7 + 0.75 * len(scores)) as (figure, axis):
+        for place, one in enumerate(scores.values()):
             colour, marker, _ = STYLES[place % len(STYLES)]
             axis.errorbar(
-                value, place, xerr=[[value - low], [high - value]], color=colour, marker=marker,
-                ms=11, lw=3, capsize=8, capthick=3,
+                one.value, place, xerr=[[one.value - one.low], [one.high - one.value]],
+                color=colour, marker=marker, ms=11, lw=3, capsize=8, capthick=3,
             )  # fmt: skip
-            side = "left" if value < 0.15 else "right" if value > 0.85 else "center"
+            side = "left" if one.value < 0.15 else "right" if one.value > 0.85 else "center"
             axis.annotate(
-                f"{value:.2f}  [{low:.2f}, {high:.2f}]", (value, place), xytext=(0, 14),
-                textcoords="offset points", ha=side, fontsize=13,
+                f"{one.value:.2f}  [{one.low:.2f}, {one.high:.2f}]", (one.value, place),
+                xytext=(0, 14), textcoords="offset points", ha=side, fontsize=13,
             )  # fmt: skip
-        axis.set_yticks(range(len(rows)), [plain(label) for label, *_ in rows])
-        axis.set_ylim(len(rows) - 0.4, -0.75)
+        axis.set_yticks(range(len(scores)), [plain(label) for label in scores])
+        axis.set_ylim(len(scores) - 0.4, -0.75)
         if limits is not None:
             pad = 0.03 * (limits[1] - limits[0])
             axis.set_xlim(limits[0] - pad, limits[1] + pad)

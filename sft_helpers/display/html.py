@@ -32,6 +32,10 @@ class Html(Markup):
     def _repr_html_(self) -> str:
         return str(self)
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        words = Markup(re.sub(r"<style>.*?</style>", "", str(self), flags=re.S)).striptags()
+        return {"text/html": str(self), "text/plain": words}
+
 
 @cache
 def style(name: str = "kit.css") -> Markup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sft_helpers.display.figures import drawing, plain
+from sft_helpers.display.figures import GREY, drawing, plain
 from sft_helpers.display.widgets import show, static_only
 from sft_helpers.errors import SFTHelpersError
 from sft_helpers.memory import Account, predict, shapes
@@ -144,7 +144,7 @@ def memory_figure(
                 number = list(COMPONENTS).index(part) + 1
                 label = f"{number} {part}" if place == 0 else None
                 axis.barh(
-                    place, width, left=left, color=INKS[part], edgecolor="black", height=0.62,
+                    place, width, left=left, color=INKS[part], edgecolor=GREY, height=0.62,
                     label=label,
                 )  # fmt: skip
                 if width > 0.03 * end:
@@ -153,7 +153,7 @@ def memory_figure(
                     axis.text(middle, place, str(number), color=ink, ha="center", va="center")
                 left += width
         for card in lines:
-            axis.axvline(card, color="black", ls="--", lw=1.5)
+            axis.axvline(card, color=GREY, ls="--", lw=1.5)
             axis.text(card, -0.62, f"{card:g} GB", ha="right", va="bottom", fontsize=12)
         axis.set_yticks(range(len(bars)), list(bars))
         axis.set_ylim(len(bars) - 0.45, -1.1)

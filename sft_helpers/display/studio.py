@@ -16,7 +16,7 @@ from sft_helpers.cleaning.measures import DIALS, LOWEST_SIMILARITY, measure
 from sft_helpers.cleaning.model import Chat, Row, read_chat, short
 from sft_helpers.cleaning.report import BINS, Report
 from sft_helpers.cleaning.scoring import RuleScore
-from sft_helpers.display.figures import BLUE, ORANGE, drawing
+from sft_helpers.display.figures import BLUE, GREY, ORANGE, drawing
 from sft_helpers.display.html import Html, page, table, visible_text
 from sft_helpers.display.widgets import script, show, static_only
 from sft_helpers.errors import DataError
@@ -236,7 +236,7 @@ def similarity_figure(pairs: Sequence[tuple[float, bool]]) -> Figure:
         )  # fmt: skip
         most = max(np.histogram(sound, bins)[0].max(), heights.max(), 1)
         axis.set_ylim(-1.15 * most, 1.15 * most)
-        axis.axhline(0, color="black", lw=1)
+        axis.axhline(0, color=GREY, lw=1)
         axis.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
         axis.set_xlabel("Jaccard similarity of five-character shingles")
         axis.set_ylabel("pairs")

@@ -10,7 +10,7 @@ import anywidget
 import traitlets
 from markupsafe import Markup
 
-from sft_helpers.display.figures import BLUE, STYLES, VERMILLION, drawing
+from sft_helpers.display.figures import BLUE, GREY, VERMILLION, drawing
 from sft_helpers.display.html import (
     Html,
     page,
@@ -173,29 +173,10 @@ def length_histogram(view: SupervisedView) -> Figure:
         if cut and cut <= 1.5 * lengths.max():
             axis.axvline(cut, color=VERMILLION, lw=3, ls="--")
             side = "right" if cut > lengths.max() / 2 else "left"
-            axis.annotate(f" max_length = {cut} ", (cut, 0.92), ha=side, color="black",
+            axis.annotate(f" max_length = {cut} ", (cut, 0.92), ha=side, color=GREY,
                           xycoords=("data", "axes fraction"))  # fmt: skip
         axis.set_xlabel("tokens in a row")
         axis.set_ylabel("rows")
         axis.set_title(f"{over:,} of {len(lengths):,} rows are longer than max_length", loc="left")
         axis.grid(axis="y", alpha=0.3)
-    return figure
-
-
-def end_curve(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> Figure:
-    """Return the probability of the end token by training step, one line for each run.
-
-    Args:
-        curves: name → (steps, probabilities), such as a probe of the end token gives.
-    """
-    with drawing(9, 4) as (figure, axis):
-        for (name, (steps, values)), style in zip(curves.items(), STYLES, strict=False):
-            colour, marker, line = style
-            axis.plot(steps, values, color=colour, marker=marker, ls=line, lw=2.5, label=name)
-        axis.set_ylim(-0.03, 1.03)
-        axis.set_xlabel("optimizer step")
-        axis.set_ylabel("P(end token)")
-        axis.set_title("Would the model stop where the answer ends?", loc="left")
-        axis.legend(frameon=False)
-        axis.grid(alpha=0.3)
     return figure

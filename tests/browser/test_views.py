@@ -15,8 +15,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 SETUP = r"""
 from types import SimpleNamespace
 from sft_helpers.display import *
+from sft_helpers.display.figures import style
+style()
 from sft_helpers.display.monitor import LiveMonitor
-from sft_helpers.exercises import *
+from sft_helpers.evaluation import Interval
+from sft_helpers.exercises import card, check
+from sft_helpers.exercises.data import Exercise, Question
 EVIL = ("<script>window.__xss = 1</script><img src=x onerror='window.__xss = 1'>"
         "\"' onmouseover=\"window.__xss=1\" </details></style>\u200b\u202eRTL")
 rows = [dict(question=f"Where does resident {n} live?", expected="Port Lumen",
@@ -78,16 +82,18 @@ for step in range(1, 61):
 print(f"drawn {monitor.drawn} times")
 """
 FIGURES = r"""
-show(figure=scores_with_intervals([("before", 0.0, 0.0, 0.02), ("after SFT", 0.89, 0.84, 0.93)],
-     title="Does it answer about residents it never saw in SFT?"), alt="before 0.00, after 0.89")
+scores_with_intervals({"before": Interval(0.0, 0.0, 0.02), "after SFT": Interval(0.89, 0.84, 0.93)},
+    title="Does it answer about residents it never saw in SFT?")
 """
 CARD = r"""
-@exercise("demo-1", title="Predict the score " + EVIL, difficulty=2, minutes=3,
-          hints=["Look at the base model. " + EVIL, "It cannot stop."], solution="answer = 0.0")
-def check_demo(answer):
-    return None if answer == 0 else "too high: look at the table above"
+from sft_helpers.exercises import engine
+demo = Exercise("demo-1", "Predict the score " + EVIL, 2, 3,
+    ("Look at the base model. " + EVIL, "It cannot stop."), "answer = 0.0", "right",
+    ({"is": 0, "say": "too high: look at the table above"},), {})
+engine.find = lambda name: demo
+engine.topic = lambda name: SimpleNamespace(material=SimpleNamespace())
 card("demo-1")
-check_demo(...); check_demo(1); check_demo(0)
+check("demo-1", ...); check("demo-1", 1); check("demo-1", 0)
 """
 FALLBACKS = r"""
 from sft_helpers.display.widgets import answers_html

@@ -10,7 +10,6 @@ from sft_helpers.display.html import visible_token
 from sft_helpers.display.tokens import (
     MOST_TOKENS,
     TokensView,
-    end_curve,
     length_histogram,
     report_html,
     report_rows,
@@ -158,10 +157,3 @@ def test_the_histogram_has_a_cut_line(tokenizer, config):
     (axis,) = figure.axes
     assert axis.lines[0].get_xdata()[0] == 20
     assert "1 of 2 rows are longer" in axis.get_title(loc="left")
-
-
-def test_end_curves_differ_in_more_than_colour():
-    (axis,) = end_curve({"in": ([1, 5], [0.1, 0.9]), "out": ([1, 5], [0.1, 0.1])}).axes
-    one, other = axis.lines
-    assert one.get_marker() != other.get_marker()
-    assert one.get_linestyle() != other.get_linestyle()

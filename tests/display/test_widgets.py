@@ -13,6 +13,7 @@ from sft_helpers.display.figures import scores_with_intervals
 from sft_helpers.display.html import table
 from sft_helpers.display.widgets import VIEW, AnswersView, answers_html, answers_view, bundle, show
 from sft_helpers.errors import DataError
+from sft_helpers.evaluation import Interval
 
 TABLE = table([[1]], ["n"], caption="c")
 ROW = {"question": "Q", "expected": "E", "before": "b\u200b", "after": "E"}
@@ -33,7 +34,7 @@ def published(monkeypatch):
 
 
 def test_a_figure_goes_out_as_a_picture_with_words():
-    figure = scores_with_intervals([("a", 0.5, 0.4, 0.6)], title="t")
+    figure = scores_with_intervals({"a": Interval(0.5, 0.4, 0.6)}, title="t")
     data, metadata = bundle(figure=figure, alt="half of <b>")
     assert base64.b64decode(data["image/png"])[:4] == b"\x89PNG"
     assert data["text/plain"] == "half of <b>"
