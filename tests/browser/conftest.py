@@ -137,7 +137,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str,
         "JUPYTER_RUNTIME_DIR": home / "runtime",
         "IPYTHONDIR": home / "ipython",
     }
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SFT_")}
+    kept = "SFT_GGUF_CONVERTER"  # where `make install-test` put it: fetched once, for all
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SFT_") or k == kept}
     environment |= {name: str(path) for name, path in paths.items()} | {"SFT_PROGRESS": ""}
     inherited = os.environ.get("PYTHONPATH", "")
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), inherited]))
