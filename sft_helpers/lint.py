@@ -249,7 +249,7 @@ class Dict(dict[str, tuple[Any, Any]]):
 
     @classmethod
     def of(cls, *parts: Any) -> Dict:
-        """As {**first, **second, ...}; None is a dictionary that is not known."""
+        """As `{**first, **second, ...}`; None is a dictionary that is not known."""
         made = cls()
         for part in parts:
             known = part if isinstance(part, Dict) else {key: (None, made[key][1]) for key in made}

@@ -96,9 +96,11 @@ def broken(links: list[str]) -> list[str]:
     found = []
     for link in links:
         parts = urlsplit(link)
+        if parts.scheme != "file":  # an image may stand in the page itself
+            continue
         path, anchor = Path(unquote(parts.path)), unquote(parts.fragment)
         there = path.exists() and (not anchor or f'id="{anchor}"' in text_of(path))
-        if parts.scheme == "file" and not there:
+        if not there:
             found.append(link)
     return found
 
